@@ -1,0 +1,58 @@
+"""The `hiper` command."""
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from typing import Annotated
+
+import typer
+
+from libs.client import commands_access, commands_files, commands_transfer
+
+app = typer.Typer(
+    name="hiper",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Upload files over bad links, and always resume. Begin with `hiper login`.",
+)
+app.command()(commands_access.login)
+app.command()(commands_transfer.upload)
+app.command()(commands_transfer.download)
+app.command()(commands_files.status)
+app.command()(commands_files.ls)
+app.command()(commands_files.rm)
+app.add_typer(commands_access.device, name="device")
+
+
+@app.command()
+def serve() -> None:
+    """Run a whole server in this process: no containers, no database; files in ./data.
+
+    Set by the environment or .env: HOST, PORT, TEMP_UPLOAD_DIR, PERM_UPLOAD_DIR and others.
+    """
+    from services.embedded.serve import main  # late: no other command needs the server's modules
+
+    main()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"hiper {installed('hiper-automotive')}")
+        except PackageNotFoundError:
+            print("hiper (from a checkout that is not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def hiper(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    app()

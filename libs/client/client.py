@@ -1,0 +1,182 @@
+"""The client: one connection pool, one token, and a method for everything that the server can do."""
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import aiohttp
+from yarl import URL
+
+from libs.client.devices import Devices
+from libs.client.downloads import Downloader
+from libs.client.errors import HiperError
+from libs.client.files import Files
+from libs.client.models import DownloadResult, FileEntry, State, Status, UploadResult
+from libs.client.names import RemoteFile
+from libs.client.pacing import Pacing
+from libs.client.retry import Notify, Patience
+from libs.client.sinks import FileSink, StreamSink
+from libs.client.sources import open_source, sha256_of
+from libs.client.tokens import ClientCredentials, TokenProvider
+from libs.client.transport import Transport
+from libs.client.uploads import Uploader
+from libs.client.window import Progress, Upload
+
+CHUNK_SIZE = 8 * 2**20  # bytes: one part of most files
+JOBS = 4  # chunks in flight at the same time
+TRANSFER_PATIENCE = 900.0  # seconds without progress before a transfer gives up
+CALL_PATIENCE = 10.0  # seconds that a small request goes on trying
+
+
+class HiperClient:
+    """Uploads to and downloads from one server::
+
+        async with HiperClient("https://files.example", "car-7", secret) as client:
+            await client.upload("drive.mcap")
+
+    Every method raises HiperError (libs/client/errors.py) and, for local files, OSError. A cancelled or broken
+    transfer is taken up again by the same call, from where it was. `retry_for`: seconds without any progress
+    after which a transfer gives up; `on_retry` is told what failed and how long the client waits.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        device_id: str = "",
+        client_secret: str = "",
+        *,
+        tokens: TokenProvider | None = None,
+        retry_for: float = TRANSFER_PATIENCE,
+        on_retry: Notify | None = None,
+    ) -> None:
+        self.server = check_server(server)
+        self._login = (device_id, client_secret)
+        self.tokens = tokens
+        self._retry_for = retry_for
+        self._on_retry = on_retry
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self.tokens = self.tokens or ClientCredentials(self._session, self.server, *self._login)
+        self._transport = Transport(self._session, self.server, self.tokens)
+        self._files = Files(self._transport)
+        self.devices = Devices(self._transport, min(CALL_PATIENCE, self._retry_for))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def verify(self) -> None:
+        """Check that the server is there and accepts the id and secret."""
+        assert self.tokens is not None  # noqa: S101  # set by __aenter__
+        await self.tokens.token()
+
+    async def upload(
+        self,
+        source: Path | str | bytes | bytearray | memoryview,
+        filename: str | None = None,
+        *,
+        owner: str | None = None,
+        chunk_size: int = CHUNK_SIZE,
+        jobs: int = JOBS,
+        content_type: str | None = None,
+        progress: Progress | None = None,
+        wait: bool = True,
+    ) -> UploadResult:
+        """Upload a file (`filename` is the path's last segment unless given) or bytes, or go on with it.
+
+        Sends only what the server lacks; nothing if an equal file is there. `chunk_size` in bytes is the most
+        that one request holds; `jobs` of them are in memory and on their way at once. `progress` is called
+        with the bytes durable on the server and the total. Returns when the file is complete, or with
+        wait=False when all its bytes are durable. Raises SizeConflictError, NameTakenError, RejectedError,
+        SourceChangedError.
+        """
+        name = filename if filename is not None else _name_of(source)
+        file = RemoteFile.of(name, owner)
+        patience = self._patience()
+        opened = await open_source(source)
+        digest = asyncio.create_task(sha256_of(opened))
+        kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        try:
+            upload = Upload(
+                file, opened, kind, patience, Pacing(chunk_size), jobs, digest, progress or _ignore
+            )
+            return await Uploader(self._files, upload).run(wait)
+        finally:
+            digest.cancel()
+            await asyncio.gather(digest, return_exceptions=True)
+            opened.close()
+
+    async def download(
+        self,
+        filename: str,
+        dest: Path | str | BinaryIO,
+        *,
+        owner: str | None = None,
+        progress: Progress | None = None,
+    ) -> DownloadResult:
+        """Download a complete file to a path, or into a binary stream.
+
+        A path gets the file at the end and whole, replacing what was there; until then the bytes are in
+        `{dest}.part`, which the next call takes up. `progress` is called with the bytes that are here and the
+        total. Raises NotFoundError, IncompleteError, ChecksumError.
+        """
+        file = RemoteFile.of(filename, owner)
+        path = Path(dest) if isinstance(dest, (str, Path)) else None
+        sink = FileSink(path) if path else StreamSink(dest)  # type: ignore[arg-type]  # not a path: a stream
+        try:
+            if isinstance(sink, FileSink):
+                await sink.resume()
+            task = Downloader(self._transport, self._files, file, sink, self._patience(), progress or _ignore)
+            verified = await task.run()
+            sha256 = sink.sha256().hex()
+            return DownloadResult(filename, path, sink.offset, task.received, sha256, verified is not None)
+        finally:
+            await sink.close()
+
+    async def status(self, filename: str, *, owner: str | None = None) -> Status:
+        """How far a file is. Raises NotFoundError and RejectedError."""
+        file = RemoteFile.of(filename, owner)
+        return await self._files.status(file, self._patience(CALL_PATIENCE))
+
+    def list(self, *, owner: str | None = None, status: State | None = None) -> AsyncIterator[FileEntry]:
+        """Every file of an owner, as an asynchronous iterator."""
+        query = {"owner": owner, "status": status}
+        return self._files.pages({k: v for k, v in query.items() if v}, self._patience(CALL_PATIENCE))
+
+    async def delete(self, filename: str, *, owner: str | None = None) -> None:
+        """Delete a file or cancel its upload: the one that is there now, none that comes later."""
+        file = RemoteFile.of(filename, owner)
+        await self._files.delete(file, self._patience(CALL_PATIENCE))
+
+    def _patience(self, at_most: float = float("inf")) -> Patience:
+        return Patience(min(at_most, self._retry_for), notify=self._on_retry)
+
+
+def check_server(server: str) -> str:
+    """The address of a server without a slash at its end. Raises HiperError if it is none."""
+    try:
+        url = URL(server)
+        fine = (
+            url.scheme in {"http", "https"} and bool(url.host) and not url.query_string and not url.fragment
+        )
+    except ValueError:
+        fine = False
+    if not fine:
+        raise HiperError(f"{server!r} is not the address of a server", "it looks like https://host:port")
+    return server.rstrip("/")
+
+
+def _name_of(source: Path | str | bytes | bytearray | memoryview) -> str:
+    if isinstance(source, (str, Path)):
+        return Path(source).name
+    raise HiperError("bytes need a file name to be uploaded under")
+
+
+def _ignore(_done: int, _total: int) -> None:
+    pass

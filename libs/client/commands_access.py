@@ -1,0 +1,128 @@
+"""`hiper login` and `hiper device ...`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from yarl import URL
+
+from libs.client.client import HiperClient, check_server
+from libs.client.commands_files import Json
+from libs.client.console import client, err, fail, print_json, run, say
+from libs.client.errors import HiperError
+from libs.client.profile import DEFAULT_SERVER, Profile, profile_path, save
+from libs.client.sizes import printable
+
+LOCAL = {"localhost", "127.0.0.1", "::1"}
+Id = Annotated[str, typer.Argument(help="Id of the device.", metavar="ID")]
+
+device = typer.Typer(
+    no_args_is_help=True, help="Register, list and revoke devices (needs the scope `admin`)."
+)
+
+
+def login(
+    server: Annotated[
+        str | None, typer.Option(envvar="HIPER_SERVER", help="Address of the server.", metavar="URL")
+    ] = None,
+    device_id: Annotated[
+        str | None,
+        typer.Option("--id", envvar="HIPER_DEVICE_ID", help="Id of the device, or `admin`.", metavar="ID"),
+    ] = None,
+    secret_stdin: Annotated[
+        bool,
+        typer.Option("--secret-stdin", help="Read the secret from standard input, and ask for nothing."),
+    ] = False,
+) -> None:
+    """Save who you are, so that the other commands need not ask.
+
+    The id and secret are checked with the server and saved in ~/.config/hiper/profile.json, readable by you only.
+    HIPER_SERVER, HIPER_DEVICE_ID and HIPER_DEVICE_SECRET, where set, are used instead of the saved ones.
+    """
+    if secret_stdin:
+        if not device_id:
+            raise typer.BadParameter("needed together with --secret-stdin", param_hint="--id")
+        profile = _profile(server or DEFAULT_SERVER, device_id, sys.stdin.readline().strip())
+    else:
+        profile = _profile(
+            server or typer.prompt("Server", default=DEFAULT_SERVER),
+            device_id or typer.prompt("Id"),
+            typer.prompt("Secret", hide_input=True),
+        )
+    run(lambda: _log_in(profile))
+
+
+def _profile(server: str, device_id: str, secret: str) -> Profile:
+    try:
+        return Profile(server=check_server(server), device_id=device_id, client_secret=secret)
+    except HiperError as error:
+        fail(error)
+
+
+async def _log_in(profile: Profile) -> None:
+    async with HiperClient(profile.server, profile.device_id, profile.client_secret, retry_for=0) as hiper:
+        await hiper.verify()
+    path = profile_path(os.environ)
+    save(profile, path)
+    say(f"logged in to {profile.server} as {profile.device_id} (saved in {path})")
+    url = URL(profile.server)
+    if url.scheme == "http" and url.host not in LOCAL:
+        err().print(
+            "warning: http:// sends the secret unencrypted; use https:// outside of a trusted network"
+        )
+
+
+@device.command()
+def add(
+    device_id: Id,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do; repeat for several. Default: its own files.", metavar="SCOPE"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a device and print its secret, which is shown this once.
+
+    Scopes: files:read, files:write (its own files, and reading the fleet's), fleet:read (any device's files),
+    fleet:write (publish to all), admin (devices).
+    """
+
+    async def work() -> None:
+        async with client() as hiper:
+            new = await hiper.devices.register(device_id, scope or None)
+        if as_json:
+            print_json(new.model_dump(mode="json"))
+        else:
+            say(f"device {new.device_id} registered ({' '.join(new.scopes)}); its secret, shown this once:")
+            print(new.client_secret)
+
+    run(work)
+
+
+@device.command("ls")
+def ls_devices(as_json: Json = False) -> None:
+    """List the devices: id, time of registration, scopes, separated by tabs."""
+
+    async def work() -> None:
+        async with client() as hiper:
+            async for known in hiper.devices.list():
+                created = known.created_at.isoformat() if known.created_at else ""
+                if as_json:
+                    print_json(known.model_dump(mode="json"))
+                else:
+                    print(printable(known.device_id), created, " ".join(known.scopes), sep="\t")
+
+    run(work)
+
+
+@device.command()
+def revoke(device_id: Id) -> None:
+    """Forget a device: its secret is refused at once, its tokens within 30 seconds. Its files stay."""
+
+    async def work() -> None:
+        async with client() as hiper:
+            await hiper.devices.revoke(device_id)
+        say(f"device {device_id} revoked")
+
+    run(work)

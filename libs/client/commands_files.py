@@ -1,0 +1,110 @@
+"""`hiper status`, `hiper ls` and `hiper rm`."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from libs.client.commands_transfer import Owner
+from libs.client.console import client, out, print_json, run, say
+from libs.client.models import FileEntry, Status
+from libs.client.sizes import format_size, printable
+
+WATCH_EVERY = 1.0  # seconds
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Name = Annotated[str, typer.Argument(help="Name of the file on the server.", metavar="NAME")]
+
+
+def status(
+    name: Name,
+    owner: Owner = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Print each change until the file is complete.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how far an upload is.
+
+    `pending`: being uploaded. `partial`: nothing came for long; what is there is kept, and `hiper upload` goes on
+    with it. `complete`: the whole file can be downloaded.
+    """
+
+    async def work() -> None:
+        shown = None
+        async with client() as hiper:
+            while True:
+                now = await hiper.status(name, owner=owner)
+                if now != shown:
+                    print_json(now.model_dump(mode="json")) if as_json else say(_describe(now))
+                if not watch or now.status == "complete":
+                    return
+                shown = now
+                await asyncio.sleep(WATCH_EVERY)
+
+    run(work)
+
+
+def _describe(now: Status) -> str:
+    size = format_size(now.total_size)
+    if now.status == "complete":
+        return f"{now.filename}: complete, {size}, {_when(now.last_updated)}"
+    share = 100 * now.received_bytes // now.total_size if now.total_size else 100
+    received = f"{format_size(now.received_bytes)} of {size} ({share} %)"
+    return f"{now.filename}: {now.status}, {received}, last change {_when(now.last_updated)}"
+
+
+def ls(
+    owner: Owner = None,
+    as_json: Json = False,
+) -> None:
+    """List files and unfinished uploads.
+
+    A table on a terminal; elsewhere a line for each file: name, status, bytes, time, separated by tabs. With
+    --json a JSON document for each line.
+    """
+
+    async def work() -> None:
+        console = out()
+        table = Table("NAME", "STATUS", "SIZE", "CHANGED", box=None, pad_edge=False)
+        async with client() as hiper:
+            async for entry in hiper.list(owner=owner):
+                if as_json:
+                    print_json(entry.model_dump(mode="json"))
+                elif console.is_terminal:
+                    size = format_size(entry.size) if entry.size is not None else "?"
+                    table.add_row(printable(entry.filename), entry.status, size, _when(entry.last_modified))
+                else:
+                    say_fields(entry)
+        if table.rows:
+            console.print(table)
+
+    run(work)
+
+
+def say_fields(entry: FileEntry) -> None:
+    modified = entry.last_modified.isoformat() if entry.last_modified else ""
+    size = "" if entry.size is None else str(entry.size)
+    print(*(printable(entry.filename), entry.status, size, modified), sep="\t")
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "?"
+
+
+def rm(
+    name: Name,
+    owner: Owner = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a file, or cancel its upload and throw away what is there of it."""
+    if not yes:
+        typer.confirm(f"Delete {printable(name)}?", abort=True)
+
+    async def work() -> None:
+        async with client() as hiper:
+            await hiper.delete(name, owner=owner)
+        say(f"{name}: deleted")
+
+    run(work)

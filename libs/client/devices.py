@@ -1,0 +1,44 @@
+"""Registering and revoking devices: needs the scope `admin`."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
+
+from libs.client.models import Device, DevicePage, NewDevice
+from libs.client.retry import Patience
+from libs.client.transport import Request, Transport
+
+PAGE = 1000  # devices in one page of a listing
+
+
+class Devices:
+    """The routes under /devices. `retry_for`: seconds that a call goes on trying while the server is away."""
+
+    def __init__(self, transport: Transport, retry_for: float) -> None:
+        self._transport = transport
+        self._retry_for = retry_for
+
+    async def register(self, device_id: str, scopes: Sequence[str] | None = None) -> NewDevice:
+        """Make a device known. Its secret is in the answer and nowhere else. `scopes`: the server's default if
+        None. Tried once: after a lost answer, a second attempt would only find the id taken."""
+        document = {"device_id": device_id} | ({"scopes": list(scopes)} if scopes is not None else {})
+        headers = {"Content-Type": "application/json"}
+        request = Request("POST", "/devices", headers=headers, body=json.dumps(document).encode())
+        return self._transport.parse(NewDevice, await self._transport.once(request))
+
+    async def list(self) -> AsyncIterator[Device]:
+        """All devices, in the order of their ids."""
+        cursor: str | None = ""
+        while cursor is not None:
+            query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
+            answer = await self._transport.call(Request("GET", "/devices", query), Patience(self._retry_for))
+            page = self._transport.parse(DevicePage, answer)
+            for device in page.devices:
+                yield device
+            cursor = page.next
+
+    async def revoke(self, device_id: str) -> None:
+        """Forget a device: its secret is refused at once, its tokens everywhere within 30 s. Raises
+        NotFoundError (also when an attempt whose answer was lost did it)."""
+        request = Request("DELETE", f"/devices/{quote(device_id, safe='')}")
+        await self._transport.call(request, Patience(self._retry_for))

@@ -1,0 +1,132 @@
+"""Everything that the client raises. `str(error)` is one line that says what happened; `hint` says what to do."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Retry = Literal["no", "few", "yes"]  # never; a few times only; for as long as patience lasts
+
+
+class HiperError(Exception):
+    """Base of all errors of the client.
+
+    `retry` says whether trying again can help; `retry_after` is how many seconds the server asked to wait."""
+
+    retry: Retry = "no"
+    retry_after: float = 0.0
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ServerAwayError(HiperError):
+    """No answer, or not all of it: refused, broken, or too late. The request may or may not have taken effect."""
+
+    retry: Retry = "yes"
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"cannot reach {server}: {reason}", "check the address, the network and the server")
+
+
+class UntrustedServerError(HiperError):
+    """The server's TLS certificate cannot be verified."""
+
+
+class AnswerError(HiperError):
+    """An answer that is an error. `slug` names the row of libs/common/problems.py, or is empty if it was not the
+    server that answered (a proxy, say)."""
+
+    def __init__(self, message: str, hint: str = "", *, status: int = 0, slug: str = "") -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.slug = slug
+
+
+class UnauthorizedError(AnswerError):
+    """Neither the token nor a new one is accepted, or the device's id and secret are not."""
+
+
+class NotFoundError(AnswerError):
+    """There is no such file, upload or device."""
+
+
+class PreconditionError(AnswerError):
+    """The upload of that name is not (or not any more) the one that the request was meant for."""
+
+
+class OtherSizeError(PreconditionError):
+    """The same, seen by the total size: an upload of another size has that name."""
+
+
+class RangeError(AnswerError):
+    """The server has no byte of the range asked for."""
+
+
+class RejectedError(AnswerError):
+    """The server threw the upload out: its bytes do not have the declared digest."""
+
+
+class IncompleteError(AnswerError):
+    """The file cannot be downloaded yet: its upload is not complete."""
+
+
+class SizeConflictError(HiperError):
+    """An unfinished upload of that name has another total size."""
+
+
+class NameTakenError(HiperError):
+    """A complete file of that name is there, and it is another one (or cannot be compared)."""
+
+
+class SourceChangedError(HiperError):
+    """The bytes changed while they were being transferred."""
+
+
+class ChecksumError(HiperError):
+    """The downloaded bytes are not those that the server has."""
+
+
+_BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
+    "unauthorized": (UnauthorizedError, "log in again: hiper login"),
+    "not-found": (NotFoundError, "see what is there: hiper ls"),
+    "precondition-failed": (PreconditionError, "somebody else works on that file; try again"),
+    "range-not-satisfiable": (RangeError, ""),
+    "file-rejected": (RejectedError, "the bytes changed under way; upload the file again"),
+    "upload-incomplete": (IncompleteError, "see how far it is: hiper status NAME"),
+    "forbidden": (AnswerError, "the device needs a wider scope (hiper device add --scope ...)"),
+    "total-size-conflict": (OtherSizeError, "throw the unfinished upload away first: hiper rm NAME"),
+    "content-conflict": (AnswerError, "the upload that is there has other content; remove it: hiper rm NAME"),
+    "digest-conflict": (AnswerError, "the upload that is there has another digest; remove it: hiper rm NAME"),
+    "too-large": (AnswerError, "if a proxy says so, a smaller --chunk-size helps"),
+    "device-not-found": (NotFoundError, "see which there are: hiper device ls"),
+    "device-exists": (AnswerError, "revoke it first, or choose another id"),
+}
+_BY_STATUS: Mapping[int, str] = {
+    401: "unauthorized", 404: "not-found", 410: "file-rejected", 412: "precondition-failed",
+    413: "too-large", 416: "range-not-satisfiable",
+}  # fmt: skip  # a HEAD answer has no body to name the slug
+_RETRY: Mapping[int, Retry] = {408: "yes", 429: "yes", 502: "yes", 503: "yes", 504: "yes"}
+_DAMAGED = {
+    "digest-mismatch",
+    "checksum-mismatch",
+    "malformed-chunk",
+}  # on its way: another attempt may arrive whole
+_SLUG_PREFIX = "urn:hiper:problem:"
+
+
+def answer_error(
+    status: int, reason: str, document: Mapping[str, Any], retry_after: float = 0
+) -> AnswerError:
+    """The error for an answer. `document` is its problem document (RFC 9457), or empty if it had none."""
+    slug = (
+        str(document.get("type", "")).removeprefix(_SLUG_PREFIX) if document else _BY_STATUS.get(status, "")
+    )
+    kind, hint = _BY_SLUG.get(slug, (AnswerError, ""))
+    title, detail = document.get("title"), document.get("detail")
+    message = (
+        ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
+    )
+    error = kind(message, hint, status=status, slug=slug)
+    error.retry = _RETRY.get(status, "few" if status >= 500 or slug in _DAMAGED else "no")
+    error.retry_after = retry_after
+    return error

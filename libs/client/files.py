@@ -1,0 +1,96 @@
+"""The routes under /files and /upload, as typed calls."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from libs.client.errors import HiperError, NotFoundError, PreconditionError, ServerAwayError
+from libs.client.models import ChunkAnswer, FileEntry, FilePage, RemoteHead, Status
+from libs.client.names import RemoteFile
+from libs.client.retry import Backoff, Patience
+from libs.client.transport import CHUNK_TIMEOUT, Request, Transport
+from libs.client.wire import content_range, digest_field, parse_digest_field
+from libs.common.extents import Extent
+
+PAGE = 1000  # entries in one page of a listing
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk to send. `session` is the upload that it belongs to; None opens a new one, if none is open.
+    `whole` is the SHA-256 of the whole file, to declare it."""
+
+    extent: Extent
+    total_size: int
+    payload: bytes
+    sha256: bytes
+    content_type: str
+    session: str | None
+    whole: bytes | None
+
+    def headers(self) -> dict[str, str]:
+        pin = {"If-Match": f'"{self.session}"'} if self.session else {"If-None-Match": "*"}
+        declared = {"Repr-Digest": digest_field(self.whole)} if self.whole else {}
+        return {
+            "Content-Type": self.content_type,
+            "Content-Range": content_range(self.extent, self.total_size),
+            "Content-Digest": digest_field(self.sha256),
+            **pin,
+            **declared,
+        }
+
+
+class Files:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def send(self, file: RemoteFile, chunk: Chunk) -> ChunkAnswer:
+        """One attempt. Raises PreconditionError if another upload (or a file) has that name."""
+        query = {"filename": file.filename, "total_size": str(chunk.total_size), **file.query}
+        request = Request("POST", "/upload", query, chunk.headers(), chunk.payload, CHUNK_TIMEOUT)
+        return self._transport.parse(ChunkAnswer, await self._transport.once(request))
+
+    async def status(self, file: RemoteFile, patience: Patience) -> Status:
+        """Raises NotFoundError and RejectedError."""
+        request = Request("GET", f"{file.path}/status", file.query)
+        return self._transport.parse(Status, await self._transport.call(request, patience))
+
+    async def head(self, file: RemoteFile, patience: Patience) -> RemoteHead:
+        """Of a complete file."""
+        answer = await self._transport.call(Request("HEAD", file.path, file.query), patience)
+        return RemoteHead(
+            size=int(answer.headers.get("Content-Length", 0)),
+            etag=answer.headers.get("ETag", ""),
+            sha256=parse_digest_field(answer.headers.get("Repr-Digest", "")),
+        )
+
+    async def delete(self, file: RemoteFile, patience: Patience) -> None:
+        """Delete what is there now, and nothing that comes later. Raises NotFoundError and RejectedError (a rejected
+        upload is gone already)."""
+        session = (await self.status(file, patience)).session
+        await self._delete(file, session, patience.backoff())
+
+    async def _delete(self, file: RemoteFile, session: str | None, backoff: Backoff) -> None:
+        pin = {"If-Match": f'"{session}"'} if session else {}
+        lost = False  # an attempt whose answer never came: it may have deleted the file
+        while True:
+            try:
+                await self._transport.once(Request("DELETE", file.path, file.query, pin))
+            except (NotFoundError, PreconditionError):
+                if not lost:
+                    raise
+            except HiperError as error:
+                await backoff.pause(error)
+                lost = lost or isinstance(error, ServerAwayError)
+                continue
+            return
+
+    async def pages(self, query: dict[str, str], patience: Patience) -> AsyncIterator[FileEntry]:
+        """Every entry of a listing, page after page."""
+        cursor: str | None = ""
+        while cursor is not None:
+            after = {"after": cursor} if cursor else {}
+            request = Request("GET", "/files", {**query, "limit": str(PAGE), **after})
+            page = self._transport.parse(FilePage, await self._transport.call(request, patience))
+            for entry in page.files:
+                yield entry
+            cursor = page.next

@@ -1,0 +1,118 @@
+"""What the server tells, as typed records. Sizes and offsets are in bytes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from libs.common.extents import Extent
+
+State = Literal["pending", "partial", "complete"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Status(_Record):
+    """How far a file is. `session` names the upload (the answer's ETag); a partial file has none."""
+
+    filename: str
+    owner: str
+    status: State
+    total_size: int
+    next_expected_byte: int
+    received_bytes: int = 0
+    missing_ranges: list[tuple[int, int]] = []  # [start, end)
+    missing_ranges_truncated: bool = False
+    last_updated: datetime | None = None
+    content_type: str | None = None
+    session: str | None = None
+
+    def missing(self) -> list[Extent]:
+        """The bytes to send, in order: as far as the server lists them."""
+        return [Extent(start, end) for start, end in self.missing_ranges]
+
+    def horizon(self) -> int:
+        """The bytes below this one are either missing or there; of those above, the server did not tell."""
+        return self.missing_ranges[-1][1] if self.missing_ranges_truncated else self.total_size
+
+
+class ChunkAnswer(_Record):
+    """The answer to a chunk: it is durable."""
+
+    filename: str
+    owner: str
+    status: Literal["pending", "complete"]
+    total_size: int
+    next_expected_byte: int
+    session: str | None = None
+
+
+class FileEntry(_Record):
+    """One line of a listing."""
+
+    filename: str
+    owner: str
+    status: State
+    size: int | None = None
+    last_modified: datetime | None = None
+
+
+class Device(_Record):
+    device_id: str
+    scopes: list[str]
+    created_at: datetime | None = None
+
+
+class NewDevice(Device):
+    """A device just registered. The secret is told this once."""
+
+    client_secret: str
+
+
+class FilePage(_Record):
+    files: list[FileEntry]
+    next: str | None = None
+
+
+class DevicePage(_Record):
+    devices: list[Device]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHead:
+    """What a HEAD request says of a complete file. `sha256` is known where the uploader declared it."""
+
+    size: int
+    etag: str
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """`sent_bytes` is what this call sent and the server stored: less than `total_size` after a resume."""
+
+    filename: str
+    owner: str
+    status: State
+    total_size: int
+    sent_bytes: int
+    sha256: str
+    session: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """`received_bytes` is what this call fetched: less than `total_size` after a resume. `verified` says that
+    the server told a digest and that the bytes have it. `path` is None for a stream."""
+
+    filename: str
+    path: Path | None
+    total_size: int
+    received_bytes: int
+    sha256: str
+    verified: bool

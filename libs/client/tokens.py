@@ -1,0 +1,97 @@
+"""Access tokens: fetched with the device's id and secret, renewed before they expire."""
+
+import asyncio
+import base64
+from typing import Protocol
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import BaseModel
+
+from libs.client.answers import raise_for, translated
+from libs.client.errors import AnswerError, UnauthorizedError
+from libs.common.clock import Clock, SystemClock
+
+MARGIN = 30.0  # seconds before its end that a token is renewed, but at most a fifth of its life
+TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+class TokenProvider(Protocol):
+    """Where a client gets its access tokens from."""
+
+    async def token(self) -> str:
+        """A token to use now. Raises HiperError."""
+        ...
+
+    def expire(self, token: str) -> None:
+        """The server refused this token: hand it out no more."""
+        ...
+
+
+class _TokenAnswer(BaseModel):
+    access_token: str
+    expires_in: float  # seconds
+
+
+class ClientCredentials:
+    """OAuth 2.0 client credentials (RFC 6749, section 4.4). One fetch at a time, however many requests wait."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        server: str,
+        device_id: str,
+        client_secret: str,
+        clock: Clock | None = None,
+    ) -> None:
+        self._session = session
+        self._server = server
+        self._device_id = device_id
+        self._secret = client_secret
+        self._clock = clock or SystemClock()
+        self._lock = asyncio.Lock()
+        self._token = ""
+        self._renew_at = 0.0
+
+    async def token(self) -> str:
+        async with self._lock:
+            if not self._token or self._clock.monotonic() >= self._renew_at:
+                await self._fetch()
+            return self._token
+
+    def expire(self, token: str) -> None:
+        if token == self._token:
+            self._token = ""
+
+    async def _fetch(self) -> None:
+        asked = self._clock.monotonic()
+        try:
+            answer = await self._ask()
+        except AnswerError as error:
+            if error.status in {400, 401}:
+                raise UnauthorizedError(
+                    f"{self._server} does not accept the id or the secret of {self._device_id!r}",
+                    "log in with a valid id and secret: hiper login",
+                    status=error.status,
+                    slug=error.slug,
+                ) from error
+            raise
+        self._token = answer.access_token
+        self._renew_at = asked + answer.expires_in - min(MARGIN, answer.expires_in / 5)
+
+    async def _ask(self) -> _TokenAnswer:
+        with translated(self._server):
+            async with self._session.post(
+                f"{self._server}/token",
+                data={"grant_type": "client_credentials"},
+                headers={"Authorization": self._basic()},
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                await raise_for(response)
+                return _TokenAnswer.model_validate_json(await response.read())
+
+    def _basic(self) -> str:
+        """RFC 6749, section 2.3.1: form-encoded first, so that a colon in the id cannot move the boundary."""
+        pair = f"{quote(self._device_id, safe='')}:{quote(self._secret, safe='')}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"

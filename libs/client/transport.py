@@ -1,0 +1,107 @@
+"""One HTTP exchange, and the same with retries. Every request of the client goes through here."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from pydantic import BaseModel
+from yarl import URL
+
+from libs.client.answers import raise_for, translated
+from libs.client.errors import HiperError
+from libs.client.retry import Patience
+from libs.client.tokens import TokenProvider
+
+# A silence of this long ends any request. A chunk gets longer than the server allows it (BODY_TIMEOUT, 300 s).
+CONNECT_TIMEOUT = 15.0
+SILENCE_TIMEOUT = 60.0
+CHUNK_TIMEOUT = 330.0
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`path` is percent-encoded and begins with a slash; `query` is not encoded. `timeout` is for the whole
+    exchange, in seconds; None for a body of any length."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    timeout: float | None = SILENCE_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is in memory."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def session(self) -> str | None:
+        """The upload that the answer is about: its ETag without the quotes."""
+        return self.headers.get("ETag", "").removeprefix("W/").strip('"') or None
+
+
+class Transport:
+    def __init__(self, session: aiohttp.ClientSession, server: str, tokens: TokenProvider) -> None:
+        self._session = session
+        self._server = server
+        self._tokens = tokens
+
+    @asynccontextmanager
+    async def exchange(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One attempt; a refused token is renewed once. Raises HiperError, also for what breaks while the
+        answer's body is read inside of the `async with`."""
+        for last in (False, True):
+            token = await self._tokens.token()
+            with translated(self._server):
+                async with self._send(request, token) as response:
+                    if response.status == 401 and not last:
+                        self._tokens.expire(token)
+                        continue
+                    await raise_for(response)
+                    yield response
+                    return
+
+    async def once(self, request: Request) -> Answer:
+        """One attempt, with the answer in memory."""
+        async with self.exchange(request) as response:
+            return Answer(response.headers, await response.read())
+
+    async def call(self, request: Request, patience: Patience) -> Answer:
+        """As many attempts as patience allows."""
+        backoff = patience.backoff()
+        while True:
+            try:
+                return await self.once(request)
+            except HiperError as error:
+                await backoff.pause(error)
+
+    def parse(self, kind: type[RecordT], answer: Answer) -> RecordT:
+        """The answer's JSON document as a record, with the session of its ETag where the record has one."""
+        with translated(self._server):
+            record = kind.model_validate_json(answer.body)
+        if "session" in kind.model_fields:
+            return record.model_copy(update={"session": answer.session})
+        return record
+
+    def _send(self, request: Request, token: str) -> "aiohttp.client._RequestContextManager":
+        query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
+        return self._session.request(
+            request.method,
+            URL(f"{self._server}{request.path}{query}", encoded=True),
+            headers={"Accept-Encoding": "identity", **request.headers, "Authorization": f"Bearer {token}"},
+            data=None if request.body is None else BytesIO(request.body),  # written in blocks, not at once
+            timeout=aiohttp.ClientTimeout(
+                total=request.timeout, sock_connect=CONNECT_TIMEOUT, sock_read=SILENCE_TIMEOUT
+            ),
+            allow_redirects=False,
+        )

@@ -1,0 +1,154 @@
+"""A bus on a broker that can go away: everything about it that does not depend on the broker's protocol."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Protocol
+
+import structlog
+
+from libs.common.bus import Handler, Limits
+from libs.common.bus._intake import Delivery, Intake
+from libs.common.bus._metrics import DROPPED, PUBLISHED
+from libs.common.bus._outbox import Letter, Outbox
+from libs.common.bus._reconnect import ConnectionLost, either, keep
+from libs.common.bus._subscriptions import Subscriptions
+from libs.common.events import Event
+
+log = structlog.get_logger(__name__)
+
+FIRST_ATTEMPT = 5.0  # seconds that `start` waits for it
+
+
+class Link(Protocol):
+    """One connection to the broker, with everything declared that the bus needs."""
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set once the connection, the channel or the consumer is gone: the link is of no use any more."""
+        ...
+
+    async def send(self, letter: Letter) -> None:
+        """Returns when the broker has the letter on disk, in a queue if it is mandatory; raises in any other case."""
+        ...
+
+    async def consume(
+        self, offer: Callable[[Delivery], None], prefetch: int
+    ) -> Callable[[], Awaitable[None]]:
+        """Begin to offer deliveries, at most `prefetch` on loan; returns how to stop."""
+        ...
+
+
+class Broker(Protocol):
+    """Where links come from."""
+
+    name: str  # for the log; without secrets
+
+    def link(self, role: str) -> AbstractAsyncContextManager[Link]:
+        """Connect and declare. Raises whatever went wrong, in a time of its own choosing."""
+        ...
+
+    def explain(self, error: BaseException) -> str:
+        """What went wrong, for whoever runs this; without secrets."""
+        ...
+
+
+class RemoteBus:
+    """EventBus on a broker. Publishing and each subscription have a link of their own, because a broker that is short
+    of memory or disk blocks the connections that publish, and acks must still get through."""
+
+    def __init__(self, broker: Broker, limits: Limits, outbox: Outbox) -> None:
+        self._broker = broker
+        self._limits = limits
+        self._outbox = outbox
+        self._subscriptions = Subscriptions(limits)
+        self._links = 0  # that are up
+        self._tried = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._publisher: asyncio.Task[None] | None = None
+        self._complaint = ""
+
+    @property
+    def connected(self) -> bool:
+        return self._links > 0 and self._links == 1 + len(self._subscriptions)
+
+    async def start(self) -> None:
+        if self._publisher is None and not self._closed.is_set():
+            self._publisher = asyncio.create_task(keep(self._publish, self._closed, self._complain))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_ATTEMPT):
+                    await self._tried.wait()
+
+    def publish(self, event: Event) -> None:
+        PUBLISHED.labels(event.type).inc()
+        if self._closed.is_set():
+            DROPPED.labels(event.type).inc()
+        else:
+            self._outbox.put(Letter(event.type, event.model_dump_json().encode(), event.for_assembler))
+
+    async def subscribe(self, handler: Handler) -> None:
+        async with self._subscriptions.open(handler) as intake:
+            await keep(lambda: self._consume(intake), self._subscriptions.stopping, self._complain)
+            await intake.finish()
+
+    async def stop_consuming(self) -> None:
+        self._subscriptions.stop()
+
+    async def close(self, grace: float = 5.0) -> None:
+        deadline = asyncio.get_running_loop().time() + grace
+        await self._subscriptions.close(grace)
+        if self._publisher is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._outbox.empty()
+        self._closed.set()
+        if self._publisher is not None:
+            self._publisher.cancel()
+            await asyncio.wait([self._publisher])
+        if left := len(self._outbox):
+            log.warning("closed with unpublished events, which the sweep makes up for", events=left)
+            self._outbox.discard()
+
+    async def _publish(self) -> None:
+        async with self._link("publisher") as link:
+            watch = asyncio.create_task(self._interrupt_when_lost(link))
+            try:
+                await self._outbox.send_all(link.send)
+            finally:
+                watch.cancel()
+
+    async def _interrupt_when_lost(self, link: Link) -> None:
+        await link.lost.wait()
+        self._outbox.interrupt(ConnectionLost("the connection to publish on is gone"))
+
+    async def _consume(self, intake: Intake) -> None:
+        try:
+            async with self._link("consumer") as link:
+                cease = await link.consume(intake.offer, self._limits.prefetch)
+                await either(link.lost, self._subscriptions.stopping)
+                if link.lost.is_set():
+                    raise ConnectionLost("the connection to consume on, or the queue, is gone")
+                await cease()
+                await intake.finish()
+        finally:
+            intake.forget()  # the queue has them back
+
+    @asynccontextmanager
+    async def _link(self, role: str) -> AsyncIterator[Link]:
+        async with self._broker.link(role) as link:
+            self._links += 1
+            self._complaint = ""
+            self._tried.set()
+            log.info("connected to the broker", broker=self._broker.name, role=role)
+            try:
+                yield link
+            finally:
+                self._links -= 1
+
+    def _complain(self, error: BaseException) -> None:
+        """Say what went wrong once, not with every attempt."""
+        self._tried.set()
+        complaint = self._broker.explain(error)
+        if complaint != self._complaint:
+            self._complaint = complaint
+            log.error("no connection to the broker: trying again", broker=self._broker.name, reason=complaint)

@@ -1,0 +1,40 @@
+"""The names and arguments of what the bus declares, for RabbitMQ 3.10 to 4."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """One topic exchange, the assembler's queue, and where its dead letters go."""
+
+    exchange: str = "hiper.events"
+    queue: str = "assembler"
+    delivery_limit: int = 20
+
+    @property
+    def dead_exchange(self) -> str:
+        return f"{self.exchange.removesuffix('.events')}.dead"
+
+    @property
+    def dead_queue(self) -> str:
+        return f"{self.queue}.dead"
+
+    @property
+    def queue_arguments(self) -> dict[str, Any]:
+        """https://www.rabbitmq.com/docs/quorum-queues. Dead-lettering at least once (from 3.10 on) asks for
+        reject-publish, which without a length limit rejects nothing."""
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": self.delivery_limit,
+            "x-dead-letter-exchange": self.dead_exchange,
+            "x-dead-letter-routing-key": self.dead_queue,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+
+    @property
+    def dead_queue_arguments(self) -> dict[str, Any]:
+        """RabbitMQ 4 limits deliveries to 20 unless told otherwise, and then drops: looking at a dead letter and
+        putting it back must not lose it."""
+        return {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}

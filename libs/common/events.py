@@ -1,0 +1,149 @@
+"""The closed set of events, as CloudEvents 1.0 in structured JSON (https://github.com/cloudevents/spec, v1.0.2).
+
+Versioning: the version is the last segment of `type`. A new optional field keeps the version (consumers ignore
+fields that they do not know); anything else makes a new type beside the old one, and the old one is published
+too until no consumer asks for it.
+"""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from libs.common.layout import FileId
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    owner: str
+    filename: str
+    session: str = Field(description="Session id, `{total_size}-{nonce}`; empty where the file has none.")
+
+    @property
+    def file(self) -> FileId:
+        return FileId(self.owner, self.filename)
+
+
+class ChunkReceivedData(_Data):
+    start: int = Field(ge=0, description="First byte of the chunk, from 0.")
+    length: int = Field(ge=0, description="Bytes in the chunk.")
+    offset: int = Field(ge=0, description="Length in bytes of the gap-free durable prefix.")
+    filled_parts: list[Annotated[int, Field(ge=0)]] = Field(
+        description="Parts (from 0) that this chunk seems to have filled: a hint."
+    )
+
+
+class SessionData(_Data):
+    pass
+
+
+class FileCompletedData(_Data):
+    total_size: int = Field(ge=0, description="Bytes.")
+
+
+class PartialFileMovedData(_Data):
+    received_bytes: int = Field(ge=0, description="Bytes in permanent storage.")
+
+
+class FileRejectedData(_Data):
+    declared: str = Field(description="The declared SHA-256, hex.")
+    computed: str = Field(description="The SHA-256 of the bytes, hex.")
+
+
+class _Envelope(BaseModel):
+    """The attributes of every event (section 3.1 of the specification)."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+    for_assembler: ClassVar[bool] = False
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(
+        default_factory=lambda: str(uuid.uuid4()),
+        min_length=1,
+        description="With `source`, names one fact: an event that repeats a fact may repeat its id.",
+    )
+    source: str = Field(min_length=1, description="The service that says so, as `/hiper/{service}`.")
+    subject: str = Field(min_length=1, description="`{owner}/{filename}`")
+    time: AwareDatetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="RFC 3339, with its offset."
+    )
+    datacontenttype: Literal["application/json"] = "application/json"
+
+
+class ChunkReceived(_Envelope):
+    """Ingest: a chunk is durable."""
+
+    for_assembler: ClassVar[bool] = True
+    type: Literal["hiper.ChunkReceived.v1"] = "hiper.ChunkReceived.v1"
+    data: ChunkReceivedData
+
+
+class SessionCancelled(_Envelope):
+    """Ingest: the device deleted an upload or a file."""
+
+    for_assembler: ClassVar[bool] = True
+    type: Literal["hiper.SessionCancelled.v1"] = "hiper.SessionCancelled.v1"
+    data: SessionData
+
+
+class SessionStalled(_Envelope):
+    """Janitor: bytes are there that nobody assembled, or a closing stopped half-way."""
+
+    for_assembler: ClassVar[bool] = True
+    type: Literal["hiper.SessionStalled.v1"] = "hiper.SessionStalled.v1"
+    data: SessionData
+
+
+class SessionStale(_Envelope):
+    """Janitor: no chunk came for STALE_THRESHOLD."""
+
+    for_assembler: ClassVar[bool] = True
+    type: Literal["hiper.SessionStale.v1"] = "hiper.SessionStale.v1"
+    data: SessionData
+
+
+class FileCompleted(_Envelope):
+    """Assembler: the file is one object in permanent storage. The id is the session's: a repeat says the same."""
+
+    type: Literal["hiper.FileCompleted.v1"] = "hiper.FileCompleted.v1"
+    data: FileCompletedData
+
+
+class PartialFileMoved(_Envelope):
+    """Assembler: the stale session is in permanent storage."""
+
+    type: Literal["hiper.PartialFileMoved.v1"] = "hiper.PartialFileMoved.v1"
+    data: PartialFileMovedData
+
+
+class FileRejected(_Envelope):
+    """Assembler: the declared digest did not match; the bytes are kept under rejected/."""
+
+    type: Literal["hiper.FileRejected.v1"] = "hiper.FileRejected.v1"
+    data: FileRejectedData
+
+
+AssemblerEvent = ChunkReceived | SessionCancelled | SessionStalled | SessionStale
+Event = Annotated[
+    AssemblerEvent | FileCompleted | PartialFileMoved | FileRejected,
+    Field(discriminator="type"),
+]
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+EVENT_TYPES: tuple[type[_Envelope], ...] = (
+    ChunkReceived, SessionCancelled, SessionStalled, SessionStale, FileCompleted, PartialFileMoved, FileRejected,
+)  # fmt: skip
+
+
+def type_of(event: type[_Envelope]) -> str:
+    """The CloudEvents `type` of an event class, which is its routing key too."""
+    return str(event.model_fields["type"].default)
+
+
+ASSEMBLER_TYPES: tuple[str, ...] = tuple(type_of(event) for event in EVENT_TYPES if event.for_assembler)
+
+
+def subject(file: FileId) -> str:
+    return f"{file.owner}/{file.filename}"

@@ -1,0 +1,190 @@
+"""Which stored objects hold which bytes of an upload: derived by listing, every time."""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from libs.common.extents import Extent, Extents
+from libs.common.layout import (
+    FileId,
+    chunks_prefix,
+    digests_prefix,
+    file_key,
+    parse_chunk_key,
+    parse_run_key,
+    part_count,
+    part_extent,
+    part_prefix,
+    partials_prefix,
+    total_size_of,
+)
+from libs.common.look import Look
+from libs.common.store import (
+    Buckets,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    PartInfo,
+    UploadNotFound,
+    list_all,
+    walk,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A durable object and the bytes of the file that it holds. `digest` is that of its key, empty for a partial."""
+
+    extent: Extent
+    store: ObjectStore
+    key: str
+    modified: float
+    session: str
+    digest: str = ""
+
+    @property
+    def is_partial(self) -> bool:
+        return not self.digest
+
+
+class Piece(NamedTuple):
+    """Bytes of the file to be read from one source."""
+
+    extent: Extent
+    source: Source
+
+
+class Assembly(NamedTuple):
+    """A recorded multipart upload and the parts in it, by part number from 0."""
+
+    upload_id: str
+    parts: dict[int, PartInfo]
+
+
+async def find_assembly(perm: ObjectStore, look: Look) -> Assembly | None:
+    """The multipart upload that counts: the smallest recorded id. None where there is none or the store purged it."""
+    recorded = {upload for session in look.open for upload in session.assemblies}
+    if not recorded:
+        return None
+    upload_id = min(recorded)
+    try:
+        parts = await perm.list_parts(file_key(look.file), upload_id)
+    except UploadNotFound:
+        return None
+    return Assembly(upload_id, {part.number - 1: part for part in parts})
+
+
+async def chunks_of_part(temp: ObjectStore, file: FileId, sessions: Iterable[str], part: int) -> list[Source]:
+    """The chunk objects that lie in one part."""
+    found: list[Source] = []
+    for session in sessions:
+        found += [_chunk(temp, info) for info in await list_all(temp, part_prefix(file, session, part))]
+    return found
+
+
+async def chunks_outside(
+    temp: ObjectStore, file: FileId, session: str, assembled: Collection[int]
+) -> AsyncIterator[Source]:
+    """The chunk objects of a session in ascending order, but those in assembled parts, which are jumped over."""
+    prefix, part = chunks_prefix(file, session), 0
+    while True:
+        while part in assembled:
+            part += 1
+        async for info in walk(temp, prefix, f"{prefix}{part:05d}/"):
+            source = _chunk(temp, info)
+            at = parse_chunk_key(info.key).part
+            if at in assembled:
+                part = at
+                break
+            yield source
+        else:
+            return
+
+
+async def partial_runs(perm: ObjectStore, file: FileId, total_size: int | None = None) -> list[Source]:
+    """The runs of the partial file, all or those of an upload of `total_size` bytes."""
+    found = [_run(perm, info) for info in await list_all(perm, partials_prefix(file))]
+    return [run for run in found if total_size is None or total_size_of(run.session) == total_size]
+
+
+async def gather(buckets: Buckets, look: Look, assembled: Collection[int] = ()) -> list[Source]:
+    """Every source of the open sessions and of the partial file, but chunks in assembled parts.
+
+    Chunks are listed before partials: a closing writes those before it deletes these.
+    """
+    sources = [
+        source
+        for session in look.open
+        async for source in chunks_outside(buckets.temp, look.file, session.id, assembled)
+    ]
+    total_size = look.open[0].total_size if look.open else None
+    return await partial_runs(buckets.perm, look.file, total_size) + sources
+
+
+async def durable_extents(buckets: Buckets, look: Look) -> tuple[Extents, list[Source]]:
+    """Every byte of the open upload that is durable, and the sources that were listed to know it."""
+    assembly = await find_assembly(buckets.perm, look)
+    parts = assembly.parts if assembly else {}
+    sources = await gather(buckets, look, parts)
+    durable = coverage(sources)
+    for part in parts:
+        durable.add(part_extent(look.open[0].total_size, part))
+    return durable, sources
+
+
+async def complete_file(perm: ObjectStore, file: FileId) -> ObjectInfo | None:
+    """The file's object in permanent storage, if it is complete."""
+    try:
+        return await perm.stat(file_key(file))
+    except ObjectNotFound:
+        return None
+
+
+async def checked_digest(perm: ObjectStore, file: FileId, session: str) -> str:
+    """The SHA-256 in hex that was declared for a complete file and found right; empty where none was declared."""
+    page = await perm.list(digests_prefix(file, session), limit=1)
+    return page.objects[0].key.rpartition("/")[2] if page.objects else ""
+
+
+def coverage(sources: Iterable[Source]) -> Extents:
+    return Extents(source.extent for source in sources)
+
+
+def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
+    """From where to read the bytes of an extent, in order; None if some are not there.
+
+    Where two sources hold the same bytes they agree, unless a device contradicted itself: then the first counts, for
+    it alone can have been acknowledged. Bytes of the partial file are older than those of any open session.
+    """
+    ranked = sorted(sources, key=lambda s: (not s.is_partial, s.modified, s.key))
+    seen, pieces = Extents(), []
+    for source in ranked:
+        common = source.extent.intersection(wanted)
+        pieces += [Piece(gap, source) for gap in seen.missing(common)]
+        seen.add(common)
+    return sorted(pieces) if seen.covers(wanted) else None
+
+
+async def read_pieces(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
+    """Stream the bytes of a plan. Raises ObjectNotFound when somebody else was faster."""
+    for extent, source in pieces:
+        start = extent.start - source.extent.start
+        async with source.store.get(source.key, start, start + extent.length) as blocks:
+            async for block in blocks:
+                yield block
+
+
+def full_parts(total_size: int, covered: Extents, parts: Iterable[int]) -> list[int]:
+    """Those of the parts of which every byte is covered."""
+    count = part_count(total_size)
+    return [part for part in parts if part < count and covered.covers(part_extent(total_size, part))]
+
+
+def _chunk(temp: ObjectStore, info: ObjectInfo) -> Source:
+    key = parse_chunk_key(info.key)
+    return Source(key.extent, temp, info.key, info.modified, key.session, key.digest)
+
+
+def _run(perm: ObjectStore, info: ObjectInfo) -> Source:
+    key = parse_run_key(info.key)
+    return Source(key.extent, perm, info.key, info.modified, key.session)

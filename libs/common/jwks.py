@@ -1,0 +1,108 @@
+"""Public keys fetched from an issuer (RFC 7517), so that a service can verify tokens and not mint them."""
+
+import asyncio
+import contextlib
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import jwt
+import structlog
+from jwt.algorithms import AllowedPublicKeys
+
+from libs.common.clock import Clock, SystemClock
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+REFRESH_INTERVAL = 300.0  # seconds; a key that the issuer took back is refused at most this much later
+COOLDOWN = 10.0  # seconds between two fetches at least, however many unknown key ids come
+TIMEOUT = 5.0  # seconds
+
+
+class KeysUnavailable(Exception):
+    """The key set could not be fetched even once."""
+
+
+class RemoteKeys:
+    """The key set at one URL. A fetch that fails keeps the keys of the one before."""
+
+    def __init__(self, url: str, algorithm: str, clock: Clock | None = None) -> None:
+        self._url = url
+        self._algorithm = algorithm
+        self._clock = clock or SystemClock()
+        self._keys: dict[str, AllowedPublicKeys] | None = None
+        self._fetched = float("-inf")  # when the last fetch began, on the monotonic clock
+        self._fetching = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._keys is not None
+
+    async def find(self, kid: str) -> AllowedPublicKeys | None:
+        """The key of that id, or None. An unknown id fetches the set again, at most every COOLDOWN seconds.
+        Raises KeysUnavailable."""
+        if self._keys is None or kid not in self._keys:
+            await self._fetch_unless_recent()
+        if self._keys is None:
+            raise KeysUnavailable(self._url)
+        return self._keys.get(kid)
+
+    async def start(self) -> None:
+        """Fetch now (a failure is logged, not raised) and again every REFRESH_INTERVAL seconds."""
+        await self._fetch_unless_recent()
+        self._task = asyncio.create_task(self._refresh_forever(), name="jwks")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await self._clock.sleep(REFRESH_INTERVAL if self.ready else COOLDOWN)
+            await self._fetch_unless_recent()
+
+    async def _fetch_unless_recent(self) -> None:
+        async with self._fetching:
+            now = self._clock.monotonic()
+            if now - self._fetched < COOLDOWN:
+                return
+            self._fetched = now
+            try:
+                self._keys = parse_jwks(await self._download(), self._algorithm)
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                log.warning("jwks_fetch_failed", url=self._url, error=f"{type(error).__name__}: {error}")
+
+    async def _download(self) -> Any:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        # No redirects: the keys come from the configured place or not at all.
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(self._url, allow_redirects=False) as response,
+        ):
+            if response.status != HTTPStatus.OK:
+                raise ValueError(f"answered {response.status}")
+            return await response.json(content_type=None)
+
+
+def parse_jwks(document: Any, algorithm: str) -> dict[str, AllowedPublicKeys]:
+    """The public keys of a JWK Set that fit the algorithm, by kid; others (encryption keys, other key types,
+    shared or private keys) are left out. Raises ValueError for what is no key set or has no usable key."""
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("not a JWK Set")
+    keys = {}
+    for jwk in listed:
+        if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str) and _for_verifying(jwk, algorithm):
+            with contextlib.suppress(jwt.PyJWTError):  # of another type or malformed: not ours to use
+                keys[jwk["kid"]] = jwt.PyJWK(jwk, algorithm).key
+    if not keys:
+        raise ValueError(f"no key for {algorithm} in the JWK Set")
+    return keys
+
+
+def _for_verifying(jwk: dict[str, Any], algorithm: str) -> bool:
+    public = "d" not in jwk and jwk.get("kty") != "oct"
+    return public and jwk.get("use", "sig") == "sig" and jwk.get("alg", algorithm) == algorithm

@@ -1,0 +1,31 @@
+"""Which filenames and owners there can be."""
+
+import unicodedata
+
+from libs.common.problems import Kind, Problem
+
+MAX_FILENAME_BYTES = 255  # of UTF-8: what every file system and object store takes as one name
+FLEET = "fleet"  # the owner of what is published to every device
+
+
+def check_filename(filename: str) -> str:
+    """The name itself. Raises BAD_FILENAME for one that is empty, `.`, `..`, too long, not NFC, or that holds a
+    slash, backslash, control character or lone surrogate."""
+    problem = _what_is_wrong(filename)
+    if problem:
+        raise Problem(Kind.BAD_FILENAME, f"The filename {problem}.")
+    return filename
+
+
+def _what_is_wrong(filename: str) -> str | None:
+    if not filename:
+        return "is empty"
+    if filename.strip() in {".", "..", ""}:
+        return "is only dots or spaces"
+    if any(unicodedata.category(c) in {"Cc", "Cs"} or c in "/\\" for c in filename):
+        return "holds a slash, a backslash or a control character"
+    if len(filename.encode()) > MAX_FILENAME_BYTES:
+        return f"is {len(filename.encode())} bytes long in UTF-8; at most {MAX_FILENAME_BYTES} are allowed"
+    if not unicodedata.is_normalized("NFC", filename):
+        return "is not in Unicode normalization form C (NFC)"
+    return None

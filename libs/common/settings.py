@@ -1,0 +1,104 @@
+"""Every setting, from the environment or `.env` (https://docs.pydantic.dev/latest/concepts/pydantic_settings/)."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SYMMETRIC = ("HS256", "HS384", "HS512")
+ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of at least the hash's size for HS256
+
+
+class ConfigurationError(Exception):
+    """The settings cannot work as they are. The message names the setting and says what to write."""
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    size = len(secret.get_secret_value().encode())
+    if 0 < size < MIN_SECRET_BYTES:
+        raise ValueError(f"is {size} bytes long; it must have at least {MIN_SECRET_BYTES} (try: openssl rand -hex 32)")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+
+
+class Settings(BaseSettings):
+    """Sizes are in bytes, times in seconds, unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    # -- tokens
+    secret_key: Secret = Field(SecretStr(""), description="Signs tokens (HS*): at least 32 bytes.")
+    secret_key_previous: Secret = Field(
+        SecretStr(""), description="The SECRET_KEY before a rotation: still verifies, signs nothing."
+    )
+    algorithm: Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = (
+        Field("HS256", description="JWT signing algorithm.")
+    )
+    private_key_file: Path | None = Field(None, description="PEM private key (auth only, RS/PS/ES/EdDSA).")
+    public_key_files: list[Path] = Field(
+        [], description="PEM public keys that also verify, as a JSON list: the next or previous key in a rotation."
+    )
+    jwks_url: str = Field("", description="Where ingest fetches the public keys (auth's /.well-known/jwks.json).")
+    access_token_expire_minutes: float = Field(30, gt=0, description="Life of a token, in minutes.")
+    token_issuer: str = Field("hiper-auth", description="`iss` of every token.")
+    token_audience: str = Field("hiper", description="`aud` of every token.")
+    admin_secret: SecretStr = Field(SecretStr(""), description="Secret of the first client, id `admin`.")
+    revocation_interval: float = Field(5, gt=0, le=20, description="Between two looks at the revocations.")
+    secret_overlap: float = Field(
+        86400, ge=0, description="How long a device's old secret stays valid after its rotation."
+    )
+
+    # -- storage
+    object_store: Literal["filesystem", "minio"] = Field("filesystem", description="Where the bytes are.")
+    temp_upload_dir: Path = Field(Path("data/temp"), description="Uploads in progress (filesystem).")
+    perm_upload_dir: Path = Field(Path("data/perm"), description="Complete and partial files (filesystem).")
+    auth_dir: Path = Field(Path("data/auth"), description="Devices and revocations (filesystem).")
+    minio_endpoint: str = Field("127.0.0.1:9000", description="host:port of the S3-compatible store.")
+    minio_access_key: str = Field("", description="Access key of the store.")
+    minio_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the store.")
+    minio_secure: bool = Field(False, description="HTTPS to the store.")
+    minio_region: str = Field("us-east-1", description="Region of the buckets.")
+    temp_bucket: str = Field("hiper-temp", description="Uploads in progress (minio).")
+    perm_bucket: str = Field("hiper-perm", description="Complete and partial files (minio).")
+    auth_bucket: str = Field("hiper-auth", description="Devices and revocations (minio).")
+
+    # -- events
+    event_bus: Literal["memory", "rabbitmq"] = Field("memory", description="How events travel.")
+    rabbitmq_url: SecretStr = Field(
+        SecretStr("amqp://guest:guest@127.0.0.1:5672/"), description="AMQP 0-9-1 URL of the broker."
+    )
+
+    # -- janitor and assembler
+    cleanup_interval: float = Field(3600, gt=0, description="Between two sweeps for stale uploads.")
+    recovery_interval: float = Field(60, gt=0, description="Between two sweeps for stalled uploads.")
+    stale_threshold: float = Field(3600, gt=0, description="Age of the newest chunk of a stale upload.")
+
+    # -- ingest
+    max_chunk_size: int = Field(64 * 2**20, gt=0, description="Largest payload of one request.")
+    max_file_size: int = Field(2**40, gt=0, description="Largest total_size.")
+    memory_budget: int = Field(
+        128 * 2**20, ge=0, description="Payload bytes that one ingest process holds in memory; the rest spools to disk."
+    )
+    body_timeout: float = Field(300, gt=0, description="Longest time that a request body may take.")
+    body_idle_timeout: float = Field(15, gt=0, description="Longest silence within a request body.")
+    body_least_rate: float = Field(
+        1024, ge=0, description="Bytes per second that a body must reach on average after its first 10 seconds."
+    )
+
+    # -- processes
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP API.")
+    metrics_port: int = Field(9000, ge=0, le=65535, description="Port of /livez, /readyz, /metrics (workers).")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    drain_timeout: float = Field(25, gt=0, description="Longest time that SIGTERM waits for work in hand.")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.max_chunk_size > self.max_file_size:
+            raise ValueError("MAX_CHUNK_SIZE must not be larger than MAX_FILE_SIZE")
+        return self

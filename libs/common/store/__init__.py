@@ -1,0 +1,201 @@
+"""The object store port: what every adapter promises, and one bucket of it.
+
+All objects of the protocol are written once and later deleted. An adapter is bound to one bucket.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+LEASE = 2.0  # seconds that a process may act on a look, and that a fence lasts
+
+
+class StoreError(Exception):
+    """Base of everything a store raises."""
+
+
+class ObjectNotFound(StoreError):
+    """No object under that key (or not any more)."""
+
+
+class UploadNotFound(StoreError):
+    """No open multipart upload under that id: completed, aborted, or purged by the store."""
+
+
+class FenceExpired(StoreError):
+    """The write or delete came later than its fence allows; it had no effect and never will."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is away, full or failing. The call may or may not have taken effect, now or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The latest moment at which a write or delete may take effect: LEASE seconds after `issued`.
+
+    `issued` is in the store's own time (seconds since the epoch, taken from the answer of a look), so that
+    no agreement between clocks is needed.
+    """
+
+    issued: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What the store knows of an object. `modified` is the store's time in seconds since the epoch;
+    content_type and metadata are filled by `stat` only."""
+
+    key: str
+    size: int
+    modified: float
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a listing, keys in ascending order of their UTF-8 bytes.
+
+    `fence.issued` is the store's time of the answer (never later than the moment the answer was made;
+    a store that tells its time in whole seconds has it rounded down).
+    """
+
+    objects: Sequence[ObjectInfo]
+    truncated: bool
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """A part of an open multipart upload. `number` counts from 1, `size` is in bytes, `etag` is opaque."""
+
+    number: int
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A body that is not in memory: its length in bytes, and a function that starts it from the beginning.
+
+    The function may be called more than once (an adapter that tries again starts over)."""
+
+    size: int
+    blocks: Callable[[], AsyncIterator[bytes]]
+
+
+Body = bytes | bytearray | memoryview | Stream
+
+
+class ObjectStore(Protocol):
+    """One bucket.
+
+    Every method raises StoreUnavailable when the store is away, refuses, is full or does not answer in time.
+    A write that returned is durable and visible to every later call of every process. A write that raised
+    StoreUnavailable may take effect at any later time. No object is ever visible half-written.
+    """
+
+    async def ensure(self) -> None:
+        """Make the bucket if it is missing. Raises StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and files. No call may follow."""
+        ...
+
+    async def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        fence: Fence | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store an object, replacing what is under its key. Metadata is ASCII. Raises FenceExpired."""
+        ...
+
+    def get(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream bytes [start, end) of an object, in blocks of at most 1 MiB; to its end if `end` is None.
+
+        Raises ObjectNotFound on entering. A connection that breaks in the middle raises StoreUnavailable
+        from the iterator; the blocks before it are good. An empty range of an object that exists yields nothing.
+        """
+        ...
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """Raises ObjectNotFound."""
+        ...
+
+    async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
+        """One page of the objects whose key begins with `prefix` and is greater than `start_after`, at most
+        `limit` (1 to 1000) of them. A prefix need not end at a slash. Uploads in progress are not objects."""
+        ...
+
+    async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
+        """Delete objects; those that are not there count as deleted. Any number of keys. Raises FenceExpired
+        (keys before the first refused batch of 1,000 may be deleted) or StoreUnavailable (any may be)."""
+        ...
+
+    async def create_multipart(
+        self,
+        key: str,
+        *,
+        part_size: int,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Open a multipart upload and return its id. Every part but the last has `part_size` bytes (>= 5 MiB)."""
+        ...
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
+        """Store part `number` (1 to 10,000), replacing it if it is there. Raises UploadNotFound."""
+        ...
+
+    async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
+        """Every part that is durable, by ascending number. Raises UploadNotFound."""
+        ...
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+    ) -> None:
+        """Make the parts, in ascending order, one object, atomically. Raises UploadNotFound (also when another
+        process completed it a moment ago) and FenceExpired."""
+        ...
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Throw an open upload and its parts away. One that is not there counts as aborted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The stores of one deployment."""
+
+    temp: ObjectStore
+    perm: ObjectStore
+
+
+async def walk(store: ObjectStore, prefix: str, start_after: str = "") -> AsyncIterator[ObjectInfo]:
+    """Every object below a prefix, page after page."""
+    while True:
+        page = await store.list(prefix, start_after=start_after)
+        for info in page.objects:
+            yield info
+        if not page.truncated:
+            return
+        start_after = page.objects[-1].key
+
+
+async def list_all(store: ObjectStore, prefix: str, start_after: str = "") -> list[ObjectInfo]:
+    return [info async for info in walk(store, prefix, start_after)]
+
+
+async def read(store: ObjectStore, key: str, start: int = 0, end: int | None = None) -> bytes:
+    """Bytes [start, end) of an object, in memory."""
+    async with store.get(key, start, end) as blocks:
+        return b"".join([block async for block in blocks])

@@ -1,0 +1,146 @@
+"""Durable files: what each call has done is on the disk when it returns, unless it says otherwise.
+
+Paths are bytes, because keys are UTF-8 whatever the locale says.
+"""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from libs.common.store import StoreUnavailable
+from libs.common.store._bodies import Bytes
+
+LOCK_WAIT = 4.0  # seconds: another process holds a lock for milliseconds, unless it was stopped
+_LOCK_POLL = 0.002  # seconds
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """What the operating system refuses (disk full, broken, read-only) is a store that is away."""
+    try:
+        yield
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "OSError")
+        raise StoreUnavailable(f"{name}: {error.strerror}") from error
+
+
+class Lock:
+    """Excludes the threads of this process and every other process that uses the same file. Not reentrant."""
+
+    def __init__(self, path: bytes) -> None:
+        self._path = path
+        self._threads = threading.Lock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Raises StoreUnavailable if another holder does not let go in time."""
+        deadline = time.monotonic() + LOCK_WAIT
+        if not self._threads.acquire(timeout=LOCK_WAIT):
+            raise StoreUnavailable("the store is locked by another thread")
+        try:
+            with opened(self._path, os.O_RDWR | os.O_CREAT) as fd:  # closing it lets go of the lock, too
+                _flock(fd, deadline)
+                yield
+        finally:
+            self._threads.release()
+
+
+def _flock(fd: int, deadline: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StoreUnavailable("the store is locked by another process") from None
+            time.sleep(_LOCK_POLL)
+
+
+def write_all(fd: int, data: Bytes, offset: int | None = None) -> None:
+    """Write bytes at an offset, or where the file stands: the system may take fewer than it is given at a time.
+    Not durable yet."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            left = view[done:]
+            done += os.write(fd, left) if offset is None else os.pwrite(fd, left, offset + done)
+
+
+def write_file(path: bytes, data: Bytes) -> None:
+    """Write a new file, or none. Its name is durable after `sync` of its directory only."""
+    try:
+        with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
+            write_all(fd, data)
+            os.fsync(fd)
+    except BaseException:
+        remove(path)
+        raise
+
+
+@contextmanager
+def opened(path: bytes, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags, 0o666)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync(path: bytes) -> None:
+    """Make a file's bytes durable, or the names in a directory."""
+    with opened(path, os.O_RDONLY) as fd:
+        os.fsync(fd)
+
+
+def make_directories(path: bytes) -> None:
+    """Make a directory and its missing parents."""
+    with suppress(FileExistsError):
+        if not os.path.isdir(path):
+            parent = os.path.dirname(path)
+            make_directories(parent)
+            os.mkdir(path)
+            sync(parent)
+
+
+def prune(path: bytes, top: bytes) -> None:
+    """Remove a directory and those above it, below `top`, for as long as they are empty. Not durable."""
+    while len(path) > len(top):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass  # somebody else was faster
+        except OSError:
+            return
+        path = os.path.dirname(path)
+
+
+def remove(path: bytes) -> None:
+    """Remove a file if there is one. Not durable."""
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        os.unlink(path)
+
+
+class TempFile:
+    """A file that is written in several steps."""
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self._fd = -1
+
+    def open(self) -> None:
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+
+    def write(self, block: Bytes) -> None:
+        write_all(self._fd, block)
+
+    def sync(self) -> None:
+        os.fsync(self._fd)
+
+    def discard(self) -> None:
+        """Close it, and remove it unless it got another name."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            remove(self.path)

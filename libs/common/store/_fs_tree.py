@@ -1,0 +1,135 @@
+"""Objects appear and vanish as files. Blocking calls, for threads."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+
+from libs.common.store import LEASE, Fence, FenceExpired
+from libs.common.store._bodies import Bytes
+from libs.common.store._checks import check_key
+from libs.common.store._fs_files import Lock, make_directories, prune, remove, sync, write_file
+from libs.common.store._fs_places import Places
+
+BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
+LEFTOVER_AGE = 86_400.0  # seconds; no put takes a day
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What an object carries beside its bytes."""
+
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Tree:
+    """Gives names to files, and takes them away."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._names = Lock(places.lock)
+        self._directories = Lock(places.mkdir_lock)
+
+    def ensure(self) -> None:
+        """Make what is missing, and remove temporary files that a killed process left behind."""
+        for path in (self._places.meta, self._places.uploads, self._places.temp):
+            make_directories(path)
+        with os.scandir(self._places.temp) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat().st_mtime > LEFTOVER_AGE:
+                        remove(entry.path)
+
+    def put(self, key: str, body: Bytes, attributes: Attributes, fence: Fence | None) -> None:
+        temp = self._places.new_temp()
+        try:
+            write_file(temp, body)
+            self.name(temp, key, attributes, fence)
+        finally:
+            remove(temp)
+
+    def name(
+        self, source: bytes, key: str, attributes: Attributes, fence: Fence | None, size: int | None = None
+    ) -> None:
+        """Make a durable file, cut to `size` bytes if given, the object under a key.
+
+        Raises FenceExpired, and FileNotFoundError if the file is not there (any more)."""
+        target, sidecar = self._places.object(key), self._places.sidecar(key)
+        described = self._describe(attributes)
+        try:
+            self._make_parents(target, sidecar if described else None)
+            with self._names.held():
+                check_fence(fence)
+                # again, because a delete may have pruned them in the meantime; it cannot while the lock is held
+                self._make_parents(target, sidecar if described else None)
+                self._appear(source, target, size, described, sidecar)
+        except (NotADirectoryError, IsADirectoryError):
+            self._places.check_there()
+            raise ValueError(f"part of this key is another object's key, or the reverse: {key!r}") from None
+        finally:
+            if described:
+                remove(described)
+        self._sync(target, size is not None)
+
+    def _appear(
+        self, source: bytes, target: bytes, size: int | None, described: bytes | None, sidecar: bytes
+    ) -> None:
+        if size is not None:
+            os.truncate(source, size)
+        now = time.time_ns()
+        os.utime(source, ns=(now, now))  # under the lock: objects are as old as they are visible
+        if described:
+            os.replace(described, sidecar)
+            sync(os.path.dirname(sidecar))
+        else:
+            remove(sidecar)
+        os.replace(source, target)
+
+    def _describe(self, attributes: Attributes) -> bytes | None:
+        if attributes == Attributes():
+            return None
+        temp = self._places.new_temp()
+        write_file(temp, json.dumps(asdict(attributes)).encode())
+        return temp
+
+    def _make_parents(self, *paths: bytes | None) -> None:
+        """Held while the new names become durable, so that nobody builds on one that a power cut could undo."""
+        with self._directories.held():
+            for path in filter(None, paths):
+                make_directories(os.path.dirname(path))
+
+    @staticmethod
+    def _sync(target: bytes, itself: bool) -> None:
+        with suppress(FileNotFoundError):  # deleted since
+            if itself:
+                sync(target)
+            sync(os.path.dirname(target))
+
+    def delete(self, keys: Sequence[str], fence: Fence | None) -> None:
+        for key in keys:
+            check_key(key)
+        for at in range(0, len(keys), BATCH):
+            with self._names.held():
+                check_fence(fence)
+                self._delete(keys[at : at + BATCH])
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        folders: dict[bytes, bytes] = {}  # to the directory that pruning stops at
+        for key in keys:
+            for path, top in (
+                (self._places.object(key), self._places.root),
+                (self._places.sidecar(key), self._places.meta),
+            ):
+                remove(path)
+                folders[os.path.dirname(path)] = top
+        with self._directories.held():
+            for folder, top in folders.items():
+                prune(folder, top)
+
+
+def check_fence(fence: Fence | None) -> None:
+    if fence and time.time() > fence.issued + LEASE:
+        raise FenceExpired(f"{LEASE} s have passed since the look")

@@ -1,0 +1,92 @@
+"""What S3 refuses, as the port names it (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
+
+No message holds a URL (it is signed) or the store's own words (some stores put the signature into them).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+
+from libs.common.store import FenceExpired, ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.store._s3_body import Upload
+from libs.common.store._s3_xml import Document
+
+
+class Refused(StoreUnavailable):
+    """The store is there and says no: asking again at once does not help."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class ClockDiffers(Refused):
+    """The store does not take the time at which this process says that it signed."""
+
+
+class NoSuchRange(Refused):
+    """The object is there, but no byte of the range."""
+
+
+ADVICE = {
+    "AccessDenied": "the access key is not allowed to do this",
+    "InvalidAccessKeyId": "check MINIO_ACCESS_KEY",
+    "SignatureDoesNotMatch": "check MINIO_SECRET_KEY, MINIO_REGION, and that no proxy changes the Host header",
+    "NoSuchBucket": "the bucket is gone",
+    "XMinioStorageFull": "the store is full",
+}
+_BAD_PARTS = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall")
+_AGAIN = (408, 429)  # of the 4xx, those that a second try can cure
+
+
+def failure(what: str, fenced: bool, status: int, code: str, message: str) -> Exception:
+    """The exception for an answer. `what` names the request; `message` is only looked at."""
+    if code == "NoSuchKey":
+        return ObjectNotFound(what)
+    if code == "NoSuchUpload":
+        return UploadNotFound(what)
+    if code in _BAD_PARTS:
+        return ValueError(f"{what}: the parts are not those of the upload ({code})")
+    if code == "InvalidRange":
+        return NoSuchRange(what)
+    if code == "RequestTimeTooSkewed" or (code == "AccessDenied" and _is_about_time(message)):
+        if fenced:
+            return FenceExpired(what)
+        return ClockDiffers(f"{what}: the clocks of this machine and of the store differ too much ({code})")
+    text = f"{what}: the store answered {status} {code}" + (f": {ADVICE[code]}" if code in ADVICE else "")
+    return Refused(text, code) if 300 <= status < 500 and status not in _AGAIN else StoreUnavailable(text)
+
+
+def _is_about_time(message: str) -> bool:
+    return "expired" in message or "not valid yet" in message
+
+
+async def read_failure(response: aiohttp.ClientResponse, what: str, fenced: bool) -> Exception:
+    """The exception for an answer that is not a success."""
+    text = await response.read()
+    code = response.headers.get("X-Minio-Error-Code", "")  # of a HEAD, which has no body
+    if not text:
+        missing = "NoSuchKey" if response.status == 404 else ""
+        return failure(what, fenced, response.status, code or missing, "")
+    return document_failure(text, what, fenced, response.status)
+
+
+def document_failure(text: bytes, what: str, fenced: bool, status: int) -> Exception:
+    try:
+        document = Document(text)
+    except ValueError:
+        return failure(what, fenced, status, "without saying why", "")
+    return failure(what, fenced, status, document.text("Code"), document.text("Message"))
+
+
+@contextmanager
+def connection_errors(what: str, upload: Upload | None = None) -> Iterator[None]:
+    """Connections that fail are a store that is away; a body that fails is the caller's own error."""
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        if upload and upload.failure:
+            raise upload.failure from None
+        reason = getattr(error, "strerror", None) or type(error).__name__  # the whole text holds the URL
+        raise StoreUnavailable(f"{what}: {reason}") from None

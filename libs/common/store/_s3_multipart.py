@@ -1,0 +1,86 @@
+"""Multipart uploads in S3."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from libs.common.store import Body, Fence, PartInfo, StoreUnavailable, UploadNotFound
+from libs.common.store._checks import check_key, check_metadata, check_part_number, check_parts
+from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Request, S3Client
+from libs.common.store._s3_errors import document_failure
+from libs.common.store._s3_xml import Document, completion, listed_parts
+
+JOINING = 15.0  # seconds of silence: S3 joins the parts first, and then sends a blank every 10 s
+META = "x-amz-meta-"
+
+
+class S3Multipart:
+    """That half of the port."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+
+    async def create_multipart(
+        self,
+        key: str,
+        *,
+        part_size: int,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        check_key(key)
+        headers = attributes(content_type, metadata)
+        request = Request(method="POST", key=key, query={"uploads": ""}, headers=headers)
+        return parsed((await self._client.send(request)).body).text("UploadId")
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
+        check_part_number(number)
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        request = Request(method="PUT", key=key, query=query, body=body)
+        answer = await self._client.send(request)
+        return PartInfo(number, request.size, answer.headers["ETag"].strip('"'))
+
+    async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
+        parts: list[PartInfo] = []
+        marker = "0"
+        while marker:
+            query = {"uploadId": upload_id, "max-parts": "1000", "part-number-marker": marker}
+            request = Request(method="GET", key=key, query=query, pauses=READ_AGAIN)
+            document = parsed((await self._client.send(request)).body)
+            parts += listed_parts(document)
+            truncated = document.text("IsTruncated") == "true"
+            marker = document.text("NextPartNumberMarker") if truncated else ""
+        return parts
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+    ) -> None:
+        check_parts(parts)
+        request = Request(
+            method="POST",
+            key=key,
+            query={"uploadId": upload_id},
+            headers={"Content-Type": "application/xml"},
+            body=completion(parts),
+            fence=fence,
+            pauses=ONCE_MORE,
+            patience=JOINING,
+        )
+        answer = await self._client.send(request)
+        if parsed(answer.body).tag == "Error":  # S3 answers 200 before it begins
+            raise document_failure(answer.body, f"POST {key}", fence is not None, 500)
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        with suppress(UploadNotFound):
+            await self._client.send(Request(method="DELETE", key=key, query={"uploadId": upload_id}))
+
+
+def attributes(content_type: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    meta = {f"{META}{name}": value for name, value in check_metadata(metadata or {}).items()}
+    return {"Content-Type": content_type, **meta}
+
+
+def parsed(body: bytes) -> Document:
+    try:
+        return Document(body)
+    except ValueError as error:
+        raise StoreUnavailable(str(error)) from None

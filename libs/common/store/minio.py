@@ -1,0 +1,187 @@
+"""The object store in MinIO, or any other S3: presigned URLs, asked for with aiohttp."""
+
+import base64
+import hashlib
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from libs.common.store import (
+    Body,
+    Fence,
+    Listing,
+    ObjectInfo,
+    ObjectNotFound,
+    StoreUnavailable,
+)
+from libs.common.store._checks import check_key
+from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Answer, Request, S3Client
+from libs.common.store._s3_errors import NoSuchRange, Refused, failure
+from libs.common.store._s3_multipart import META, S3Multipart, attributes, parsed
+from libs.common.store._s3_sign import Signer
+from libs.common.store._s3_time import answered_at
+from libs.common.store._s3_xml import (
+    can_carry,
+    deletion,
+    listed_objects,
+    location,
+)
+
+BLOCK = 2**20  # bytes, the most that a get yields at once
+BATCH = 1000  # keys in one DeleteObjects request, by the S3 API
+SLOW_LOOK = 0.25  # seconds: a listing that took longer counts from its beginning
+
+
+class MinioStore(S3Multipart):
+    """One bucket. Several stores can share a session (`_s3_client.new_session`).
+
+    Fences: the store refuses a request whose head arrives later than LEASE after the look's Date (whole seconds, so
+    up to 1 s earlier). A body that follows can take effect later by the time that it takes: 4 s at most, because the
+    connection is dropped then, unless this process is stopped in the middle of it. complete_multipart has no such
+    body: prefer it where that matters.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        region: str = "us-east-1",
+        secure: bool = False,
+        session: aiohttp.ClientSession | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`endpoint` is host:port. Without a session the store makes its own."""
+        signer = Signer(endpoint, access_key, secret_key, region, secure)
+        super().__init__(S3Client(signer, bucket, session, clock))
+        self._region = region
+
+    async def ensure(self) -> None:
+        if await self._is_there():
+            return
+        try:
+            await self._client.send(Request(method="PUT", body=location(self._region)))
+        except Refused:
+            if not await self._is_there():  # else another process was faster
+                raise
+
+    async def _is_there(self) -> bool:
+        try:
+            await self._client.send(Request(method="HEAD", pauses=READ_AGAIN))
+        except (ObjectNotFound, Refused):
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        fence: Fence | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        check_key(key)
+        headers = attributes(content_type, metadata)
+        await self._client.send(Request(method="PUT", key=key, headers=headers, body=body, fence=fence))
+
+    @asynccontextmanager
+    async def get(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        response = await self._open(key, start, end)
+        if response is None:
+            yield _nothing()
+            return
+        try:
+            yield self._client.blocks(response, BLOCK)
+        finally:
+            response.close()
+
+    async def _open(self, key: str, start: int, end: int | None) -> aiohttp.ClientResponse | None:
+        """None where the object holds no byte of the range."""
+        check_key(key)
+        if end is not None and end <= start:
+            await self.stat(key)
+            return None
+        headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end else {}
+        try:
+            response = await self._client.open(
+                Request(method="GET", key=key, headers=headers, pauses=READ_AGAIN)
+            )
+        except NoSuchRange:
+            return None
+        if headers and response.status != 206:
+            response.close()
+            raise StoreUnavailable(f"{key}: asked for a range, and got something else")
+        return response
+
+    async def stat(self, key: str) -> ObjectInfo:
+        check_key(key)
+        headers = (await self._client.send(Request(method="HEAD", key=key, pauses=READ_AGAIN))).headers
+        metadata = {
+            name.lower().removeprefix(META): value
+            for name, value in headers.items()
+            if name.lower().startswith(META)
+        }
+        modified = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
+        return ObjectInfo(
+            key, int(headers["Content-Length"]), modified, headers.get("Content-Type", ""), metadata
+        )
+
+    async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
+        query = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit), "prefix": prefix}
+        if start_after:
+            query["start-after"] = start_after
+        answer = await self._client.send(Request(method="GET", query=query, pauses=READ_AGAIN))
+        document = parsed(answer.body)
+        truncated = document.text("IsTruncated") == "true"
+        return Listing(listed_objects(document), truncated, Fence(_looked_at(answer)))
+
+    async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
+        for key in keys:
+            check_key(key)
+        plain = [key for key in keys if can_carry(key)]
+        for at in range(0, len(plain), BATCH):
+            await self._delete(plain[at : at + BATCH], fence)
+        for key in keys:
+            if not can_carry(key):
+                await self._client.send(Request(method="DELETE", key=key, fence=fence))
+
+    async def _delete(self, keys: Sequence[str], fence: Fence | None) -> None:
+        body = deletion(keys)
+        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        request = Request(
+            method="POST",
+            query={"delete": ""},
+            headers={"Content-MD5": md5, "Content-Type": "application/xml"},
+            body=body,
+            fence=fence,
+            pauses=ONCE_MORE,
+        )
+        document = parsed((await self._client.send(request)).body)
+        for key, code, message in document.records("Error", "Key", "Code", "Message"):
+            if code != "NoSuchKey":
+                raise failure(f"DELETE {key}", fence is not None, 403, code, message)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _looked_at(answer: Answer) -> float:
+    """The store's time of a listing. Its Date is when the answer was ready: a slow one is older than that."""
+    date = answered_at(answer.headers)
+    if date is None:
+        raise StoreUnavailable("the store does not tell its time")
+    return date - (math.ceil(answer.seconds) if answer.seconds > SLOW_LOOK else 0)

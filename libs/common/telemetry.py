@@ -1,0 +1,76 @@
+"""Logs: structlog for everything, the standard library's loggers (uvicorn's too) routed through it."""
+
+import logging
+import re
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from libs.common.settings import Settings
+
+MASK = "***"
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(authorization|cookie|credentials|password|secret|secret_key|private_key|token)$", re.IGNORECASE
+)
+
+
+def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace the values of keys whose names say that they are secret, at any depth of dicts."""
+    return {key: _masked(key, value) for key, value in event.items()}
+
+
+def _masked(key: str, value: Any) -> Any:
+    if _SECRET_NAME.search(key):
+        return MASK
+    if isinstance(value, dict):
+        return {inner: _masked(str(inner), content) for inner, content in value.items()}
+    return value
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every log line of the process to standard error, as LOG_FORMAT, from LOG_LEVEL on."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        mask_secrets,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared[:3], structlog.stdlib.ExtraAdder(), *shared[3:]],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
+    )
+    _route_standard_library(formatter, settings.log_level)
+
+
+def _renderers(settings: Settings) -> list[Processor]:
+    # Tracebacks are printed without local variables, which may hold secrets: structlog's default shows them.
+    if settings.log_format == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _route_standard_library(formatter: logging.Formatter, level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    # libs.common.web logs each request once, with its route and id; uvicorn would log query strings too.
+    logging.getLogger("uvicorn.access").disabled = True

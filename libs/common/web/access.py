@@ -1,0 +1,116 @@
+"""One pass around each request: its id, its log line, its metrics, and an answer when the service fails."""
+
+import re
+import uuid
+from dataclasses import dataclass
+from time import perf_counter
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.common.web.errors import internal_error
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+REQUEST_ID = "X-Request-Id"
+CLIENT_GONE = 499  # nginx's number for a client that left before the answer; never sent
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_PROBES = {"/livez", "/readyz", "/metrics"}
+
+REQUESTS = Counter("hiper_http_requests", "Requests answered.", ["route", "method", "status"])
+DURATION = Histogram(
+    "hiper_http_request_duration_seconds",
+    "From the request's headers to the last byte of the answer.",
+    ["route", "method", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What is known of a request so far."""
+
+    scope: Scope
+    request_id: str
+    started: float
+    status: int = 0  # 0 until the answer begins
+
+    @property
+    def route(self) -> str:
+        """The route's template, never the path itself: paths are without number; metrics must not be."""
+        return getattr(self.scope.get("route"), "path", "") or "unmatched"
+
+    @property
+    def method(self) -> str:
+        return self.scope["method"] if self.scope["method"] in _METHODS else "other"
+
+
+class RequestShell:
+    """Pure ASGI, so that bodies and answers stream through it untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, _request_id(scope), perf_counter())
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        try:
+            await self._guarded(exchange, receive, _Sender(exchange, send))
+        finally:
+            _record(exchange)
+            structlog.contextvars.clear_contextvars()
+
+    async def _guarded(self, exchange: _Exchange, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(exchange.scope, receive, send)
+        except ClientDisconnect:
+            exchange.status = CLIENT_GONE
+        except Exception:
+            log.exception("request_failed", method=exchange.method, route=exchange.route)
+            if exchange.status:  # the answer has begun: all that is left is to break the connection
+                raise
+            await internal_error()(exchange.scope, receive, send)
+
+
+class _Sender:
+    """Adds the request's id to the answer, notes its status, and leaves the body out of answers to HEAD."""
+
+    def __init__(self, exchange: _Exchange, send: Send) -> None:
+        self._exchange = exchange
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._exchange.status = message["status"]
+            MutableHeaders(scope=message)[REQUEST_ID] = self._exchange.request_id
+        elif message["type"] == "http.response.body" and self._exchange.scope["method"] == "HEAD":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _record(exchange: _Exchange) -> None:
+    seconds = perf_counter() - exchange.started
+    status = exchange.status or CLIENT_GONE  # cancelled before an answer
+    REQUESTS.labels(exchange.route, exchange.method, status).inc()
+    DURATION.labels(exchange.route, exchange.method, status).observe(seconds)
+    write = log.debug if exchange.route in _PROBES else log.info
+    write(
+        "request",
+        method=exchange.method,
+        route=exchange.route,
+        status=status,
+        duration_ms=round(seconds * 1000, 1),
+    )

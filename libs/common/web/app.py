@@ -1,0 +1,44 @@
+"""Builds the application that a service hangs its routes into."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as distribution_version
+
+from fastapi import FastAPI
+
+from libs.common.web.access import RequestShell
+from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
+from libs.common.web.probes import probes
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Ready = Callable[[], Mapping[str, bool]]
+
+
+def installed_version() -> str:
+    """The version of HiPER-Automotive that runs; `0` from a checkout that is not installed."""
+    try:
+        return distribution_version("hiper-automotive")
+    except PackageNotFoundError:
+        return "0"
+
+
+def create_app(title: str, description: str, version: str, lifespan: Lifespan, ready: Ready) -> FastAPI:
+    """An application with the shell and no routes of its own but /docs, /livez, /readyz and /metrics.
+
+    `ready` names what the service needs and whether it is there; it is asked for each /readyz.
+    """
+    app = FastAPI(
+        title=title,
+        description=description,
+        version=version,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        # "default" also keeps FastAPI from documenting its own 422, which this shell never sends.
+        responses={"default": DEFAULT_RESPONSE},
+    )
+    add_error_handlers(app)
+    app.include_router(probes(ready))
+    app.add_middleware(RequestShell)
+    return app

@@ -1,0 +1,137 @@
+"""Advancing a file: assemble what is full, finish what is complete. One function, repeatable after any crash."""
+
+from collections.abc import Sequence
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.events import FileCompleted, FileCompletedData, subject
+from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, partial_runs
+from libs.common.layout import (
+    FileId,
+    chunks_prefix,
+    closing_fact,
+    digests_prefix,
+    fact_key,
+    file_key,
+    part_count,
+    part_extent,
+    partials_prefix,
+)
+from libs.common.look import Look, look
+from libs.common.store import Buckets, ObjectInfo, ObjectStore, list_all
+from services.assembler.assembly import (
+    DigestMismatch,
+    Ready,
+    Superseded,
+    add_parts,
+    finish,
+    is_single,
+    record_assembly,
+)
+
+
+class Advancer:
+    """Turns durable chunks into complete files."""
+
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock) -> None:
+        self._buckets = buckets
+        self._bus = bus
+        self._clock = clock
+
+    async def advance(self, file: FileId, hint: Sequence[int] | None = None) -> bool:
+        """Assemble the parts of the hint (or every part that is full) and finish the file if nothing is missing.
+
+        Whether the file is marked now to be rejected, because its digest is wrong. Does nothing while an upload of
+        the file is being closed. Raises Superseded, ObjectNotFound, UploadNotFound
+        or FenceExpired when another process was faster: call it again; StoreUnavailable: call it later.
+        """
+        seen = await look(self._buckets.temp, file, self._clock)
+        if seen.closing or not seen.open:
+            return False
+        done = await complete_file(self._buckets.perm, file)
+        if not done:
+            ready = await self._assemble(seen, hint)
+            if not ready:
+                return False
+            if not await self._finish(seen, ready):
+                return True
+            done = await complete_file(self._buckets.perm, file)
+        if done:
+            await self._clean_up(seen, done)
+        return False
+
+    async def _assemble(self, seen: Look, hint: Sequence[int] | None) -> Ready | None:
+        total_size = seen.open[0].total_size
+        if is_single(total_size):
+            sources = await gather(self._buckets, seen)
+            return Ready(None, sources) if coverage(sources).covers(part_extent(total_size, 0)) else None
+        assembly = await record_assembly(self._buckets, seen)
+        if hint is None:
+            sources = await gather(self._buckets, seen, assembly.parts)
+        else:
+            sources = await self._sources_of(seen, [part for part in hint if part not in assembly.parts])
+        return await add_parts(self._buckets, seen, assembly, sources)
+
+    async def _sources_of(self, seen: Look, parts: Sequence[int]) -> list[Source]:
+        """The sources of some parts: a hint says where to look, never what is there."""
+        total_size = seen.open[0].total_size
+        sessions, found = [session.id for session in seen.open], []
+        for part in parts:
+            if part < part_count(total_size):
+                found += await chunks_of_part(self._buckets.temp, seen.file, sessions, part)
+        return await partial_runs(self._buckets.perm, seen.file, total_size) + found
+
+    async def _finish(self, seen: Look, ready: Ready) -> bool:
+        """Whether the file is one object now; if its digest is wrong, it is marked to be rejected."""
+        try:
+            await finish(self._buckets, ready, lambda: self._still_open(seen))
+        except DigestMismatch:
+            again = await self._still_open(seen)
+            await mark_rejected(self._buckets.temp, again)
+            return False
+        return True
+
+    async def _still_open(self, seen: Look) -> Look:
+        again = await look(self._buckets.temp, seen.file, self._clock)
+        if not again.shows_open(session.id for session in seen.open):
+            raise Superseded(seen.file)
+        return again
+
+    async def _clean_up(self, seen: Look, done: ObjectInfo) -> None:
+        """The final object exists: tell, then delete what it replaces, `open` last and closing markers never."""
+        file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
+        partials = [info.key for info in await list_all(perm, partials_prefix(file))]
+        again = await self._still_open(seen)
+        await keep_digest(perm, again, done)
+        self._bus.publish(completed(file, done))
+        if partials:
+            await perm.delete_many(partials, fence=again.fence)
+        for session in seen.sessions:
+            await temp.delete_many([info.key for info in await list_all(temp, chunks_prefix(file, session))])
+        for upload in {upload for session in again.sessions.values() for upload in session.assemblies}:
+            await perm.abort_multipart(file_key(file), upload)
+        facts = {(s, fact) for s in seen.sessions for fact in again.sessions[s].facts if not is_marker(fact)}
+        for last in (False, True):
+            await temp.delete_many([fact_key(file, s, fact) for s, fact in facts if (fact == "open") == last])
+
+
+def is_marker(fact: str) -> bool:
+    return fact.startswith(("closing/", "closed/"))
+
+
+async def mark_rejected(temp: ObjectStore, seen: Look) -> None:
+    for session in seen.sessions:
+        await temp.put(fact_key(seen.file, session, closing_fact("reject")), b"", fence=seen.fence)
+
+
+async def keep_digest(perm: ObjectStore, seen: Look, done: ObjectInfo) -> None:
+    """Remember the declared digest of a complete file, which was checked before it became one."""
+    session = done.metadata.get("session", "")
+    for digest in seen.digests:
+        await perm.put(f"{digests_prefix(seen.file, session)}{digest}", b"", fence=seen.fence)
+
+
+def completed(file: FileId, done: ObjectInfo) -> FileCompleted:
+    session = done.metadata.get("session", "")
+    data = FileCompletedData(owner=file.owner, filename=file.filename, session=session, total_size=done.size)
+    return FileCompleted(id=session or done.key, source="/hiper/assembler", subject=subject(file), data=data)

@@ -1,0 +1,113 @@
+"""Building the final object of a file whose bytes are all there: what `advance` and closing share."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather
+from libs.common.layout import assembly_fact, fact_key, file_key, part_count, part_extent, part_size
+from libs.common.look import Look
+from libs.common.store import Buckets, ObjectNotFound, ObjectStore, UploadNotFound, read
+from services.assembler.runs import sha256_of, stream
+
+Right = Callable[[], Awaitable[Look]]
+"""Looks again; raises Superseded when what the caller is about to do is not its to do any more."""
+
+
+class Superseded(Exception):
+    """The uploads of the file are not any more what a look showed: somebody else went on. Look again."""
+
+
+class DigestMismatch(Exception):
+    """The bytes are not those that were declared. Digests are SHA-256 in hex."""
+
+    def __init__(self, declared: str, computed: str) -> None:
+        super().__init__(f"declared {declared}, computed {computed}")
+        self.declared = declared
+        self.computed = computed
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A file whose bytes are all there: all in one multipart upload, or (a file of one part) in these sources."""
+
+    assembly: Assembly | None
+    sources: Sequence[Source] = ()
+
+
+def is_single(total_size: int) -> bool:
+    """Whether a file is put directly: it has one part at most."""
+    return total_size <= part_size(total_size)
+
+
+async def record_assembly(buckets: Buckets, look: Look) -> Assembly:
+    """The multipart upload that counts, opened and recorded under the session if there is none.
+
+    Recorded before any chunk is read: a closing aborts what is recorded after it has deleted the chunks. Raises
+    UploadNotFound when the recorded one is gone (purged by the store, or just completed): its record is dropped.
+    """
+    found = await find_assembly(buckets.perm, look)
+    if found:
+        return found
+    session = look.open[0]
+    gone = [fact_key(look.file, s.id, assembly_fact(u)) for s in look.open for u in s.assemblies]
+    if gone:
+        await buckets.temp.delete_many(gone)
+        raise UploadNotFound(look.file.filename)
+    upload_id = await buckets.perm.create_multipart(
+        file_key(look.file),
+        part_size=part_size(session.total_size),
+        content_type=await _content_type(buckets.temp, look),
+        metadata={"session": session.id},
+    )
+    await buckets.temp.put(fact_key(look.file, session.id, assembly_fact(upload_id)), b"")
+    return Assembly(upload_id, {})
+
+
+async def add_parts(buckets: Buckets, look: Look, assembly: Assembly, sources: Sequence[Source]) -> Ready | None:
+    """Write the parts that the sources fill and the upload lacks; Ready when all parts are there then."""
+    total_size, key = look.open[0].total_size, file_key(look.file)
+    missing = [part for part in range(part_count(total_size)) if part not in assembly.parts]
+    for part in full_parts(total_size, coverage(sources), missing):
+        body = stream(sources, part_extent(total_size, part))
+        assembly.parts[part] = await buckets.perm.put_part(key, assembly.upload_id, part + 1, body)
+    return Ready(assembly) if len(assembly.parts) == part_count(total_size) else None
+
+
+async def finish(buckets: Buckets, ready: Ready, right: Right) -> None:
+    """Make the final object, or raise DigestMismatch. The look that `right` takes, after the last byte was seen,
+    shows the digest: that is declared before the last byte is stored."""
+    look = await right()
+    if look.digests:
+        sources = ready.sources if ready.assembly is None else await gather(buckets, look)
+        computed = await sha256_of(sources, look.open[0].total_size)
+        for declared in look.digests - {computed}:
+            raise DigestMismatch(declared, computed)
+        look = await right()
+    await (_put_directly(buckets, look, ready) if ready.assembly is None else _complete(buckets, look, ready.assembly))
+
+
+async def _complete(buckets: Buckets, look: Look, assembly: Assembly) -> None:
+    parts = [assembly.parts[part] for part in sorted(assembly.parts)]
+    await buckets.perm.complete_multipart(file_key(look.file), assembly.upload_id, parts)
+
+
+async def _put_directly(buckets: Buckets, look: Look, ready: Ready) -> None:
+    session = look.open[0]
+    body = stream(ready.sources, part_extent(session.total_size, 0)) if session.total_size else b""
+    await buckets.perm.put(
+        file_key(look.file),
+        body,
+        fence=look.fence,
+        content_type=await _content_type(buckets.temp, look),
+        metadata={"session": session.id},
+    )
+
+
+async def _content_type(temp: ObjectStore, look: Look) -> str:
+    """The media type that was named when the upload was opened."""
+    try:
+        about = json.loads(await read(temp, fact_key(look.file, look.open[0].id, "open")))
+    except ObjectNotFound:
+        raise Superseded(look.file) from None
+    return str(about.get("content_type", "application/octet-stream"))

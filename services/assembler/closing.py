@@ -1,0 +1,227 @@
+"""Closing a file's uploads: cancel, park, reject. One function, `close`, repeatable after any crash."""
+
+from collections.abc import Sequence
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.events import Event, FileRejected, FileRejectedData, PartialFileMoved, PartialFileMovedData, subject
+from libs.common.extents import Extent
+from libs.common.gather import Source, complete_file, coverage, gather
+from libs.common.layout import (
+    FileId,
+    Reason,
+    chunks_prefix,
+    closed_fact,
+    closing_fact,
+    digests_prefix,
+    fact_key,
+    file_key,
+    partials_prefix,
+    rejected_prefix,
+    run_key,
+)
+from libs.common.look import SETTLE, Look, look
+from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, UploadNotFound, list_all
+from services.assembler.advance import completed, is_marker, keep_digest, mark_rejected
+from services.assembler.assembly import (
+    DigestMismatch,
+    Ready,
+    Superseded,
+    add_parts,
+    finish,
+    is_single,
+    record_assembly,
+)
+from services.assembler.runs import sha256_of, write_run
+
+PRECEDENCE: tuple[Reason, ...] = ("cancel", "reject", "park")  # the first that is marked is what happens
+_TRIES = 8
+
+
+def reason_of(seen: Look) -> Reason | None:
+    """Why the file's uploads are being closed, if they are."""
+    return next((reason for reason in PRECEDENCE if reason in seen.closing), None)
+
+
+class Closer:
+    """Ends uploads: once their markers are there and a lease has passed, it has the file alone."""
+
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock) -> None:
+        self._buckets = buckets
+        self._bus = bus
+        self._clock = clock
+
+    async def close(self, file: FileId) -> None:
+        """Do what the markers of the file's sessions say, until none is left. Raises StoreUnavailable."""
+        for _ in range(_TRIES):
+            seen = await look(self._buckets.temp, file, self._clock)
+            reason = reason_of(seen)
+            if reason is None:
+                return
+            try:
+                await self._close(seen, reason)
+            except (Superseded, ObjectNotFound, UploadNotFound, FenceExpired):
+                continue
+
+    async def park(self, file: FileId, threshold: float) -> None:
+        """Move an upload to permanent storage if its newest chunk is older than `threshold` seconds."""
+        seen = await look(self._buckets.temp, file, self._clock)
+        if seen.open and not seen.closing and await self._is_stale(seen, threshold):
+            again = await look(self._buckets.temp, file, self._clock)
+            if again.shows_open(session.id for session in seen.open):
+                for session in again.sessions:
+                    key = fact_key(file, session, closing_fact("park"))
+                    await self._buckets.temp.put(key, b"", fence=again.fence)
+        await self.close(file)
+
+    async def _is_stale(self, seen: Look, threshold: float) -> bool:
+        """By the store's own clock, from the newest chunk or the opening."""
+        newest = max(session.facts["open"].modified for session in seen.open)
+        for session in seen.open:
+            for info in await list_all(self._buckets.temp, chunks_prefix(seen.file, session.id)):
+                newest = max(newest, info.modified)
+        return seen.fence.issued - newest > threshold
+
+    async def _close(self, seen: Look, reason: Reason) -> None:
+        sessions = await self._mark_all(seen, reason)
+        await self._clock.sleep(SETTLE)  # from here on nobody acknowledges a chunk
+        if not any(reason in seen.sessions[session].marked("closed/") for session in sessions):
+            closing = _Closing(self._buckets, self._bus, self._clock, seen.file, reason, sessions)
+            await closing.run()
+        await self._clock.sleep(SETTLE)  # from here on no fenced write of another closer takes effect
+        ended: set[Reason] = set(PRECEDENCE[PRECEDENCE.index(reason) :])  # but a cancel that came meanwhile stays
+        for fact in (closing_fact, closed_fact):
+            keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
+            await self._buckets.temp.delete_many(keys)
+
+    async def _mark_all(self, seen: Look, reason: Reason) -> list[str]:
+        """The sessions that close together: all, so that no twin stays open."""
+        if not any(reason in session.marked("closing/") for session in seen.sessions.values()):
+            # What a closer left that died while it removed its markers.
+            return [session.id for session in seen.sessions.values() if session.closing]
+        for session in seen.sessions.values():
+            if reason not in session.closing:
+                key = fact_key(seen.file, session.id, closing_fact(reason))
+                await self._buckets.temp.put(key, b"", fence=seen.fence)
+        return list(seen.sessions)
+
+
+class _Closing:
+    """One closing of a file that nobody else writes to any more, other closers apart."""
+
+    def __init__(
+        self, buckets: Buckets, bus: EventBus, clock: Clock, file: FileId, reason: Reason, sessions: Sequence[str]
+    ) -> None:
+        self._buckets = buckets
+        self._bus = bus
+        self._clock = clock
+        self._file = file
+        self._reason: Reason = reason
+        self._sessions = sessions
+
+    async def run(self) -> None:
+        temp, file = self._buckets.temp, self._file
+        seen = await self._right()
+        chunks = [i.key for s in self._sessions for i in await list_all(temp, chunks_prefix(file, s))]
+        event = await self._keep_bytes(seen) if self._reason != "cancel" else None
+        await temp.delete_many(chunks)
+        seen = await self._right()
+        for upload in {upload for session in seen.sessions.values() for upload in session.assemblies}:
+            await self._buckets.perm.abort_multipart(file_key(file), upload)
+        await self._clear_permanent()
+        seen = await self._right()
+        facts = [(s, fact) for s in self._sessions for fact in seen.sessions[s].facts if not is_marker(fact)]
+        await temp.delete_many([fact_key(file, s, fact) for s, fact in facts])
+        fence = await self._fence()
+        for session in self._sessions:
+            await temp.put(fact_key(file, session, closed_fact(self._reason)), b"", fence=fence)
+        if event:
+            self._bus.publish(event)
+
+    async def _right(self) -> Look:
+        """Look again: whether this closing is still to be done, and by this reason."""
+        seen = await look(self._buckets.temp, self._file, self._clock)
+        for session in self._sessions:
+            if session not in seen.sessions or self._reason not in seen.sessions[session].marked("closing/"):
+                raise Superseded("another closer finished")
+            if self._reason in seen.sessions[session].marked("closed/"):
+                raise Superseded("another closer finished")
+        if reason_of(seen) != self._reason:
+            raise Superseded("cancelled meanwhile")
+        return seen
+
+    async def _fence(self) -> Fence:
+        return (await self._right()).fence
+
+    async def _keep_bytes(self, seen: Look) -> Event | None:
+        """Bring the upload's bytes to permanent storage; the event that tells of it."""
+        done = await complete_file(self._buckets.perm, self._file)
+        if not done and seen.open:
+            sources = await gather(self._buckets, seen)
+            whole = Extent(0, seen.open[0].total_size)
+            full = coverage(sources).covers(whole)
+            if self._reason == "reject":
+                return await self._reject(seen, sources, whole) if full else None
+            if not full:
+                return await self._merge(seen, sources)
+            await self._finish(seen, sources)
+            done = await complete_file(self._buckets.perm, self._file)
+        if not done:
+            return None
+        await keep_digest(self._buckets.perm, await self._right(), done)
+        return completed(self._file, done)
+
+    async def _finish(self, seen: Look, sources: Sequence[Source]) -> None:
+        """All bytes are there after all: complete the file instead of parking it."""
+        ready: Ready | None = Ready(None, sources)
+        if not is_single(seen.open[0].total_size):
+            ready = await add_parts(self._buckets, seen, await record_assembly(self._buckets, seen), sources)
+        try:
+            if ready:
+                await finish(self._buckets, ready, self._right)
+        except DigestMismatch:
+            await mark_rejected(self._buckets.temp, await self._right())
+            raise Superseded("to be rejected instead") from None
+
+    async def _merge(self, seen: Look, sources: Sequence[Source]) -> PartialFileMoved:
+        """Write the bytes as a partial file of as few extents as possible, then delete the one it replaces."""
+        session = min(session.id for session in seen.open)
+        prefix = partials_prefix(self._file, session)
+        runs = {run_key(prefix, run): run for run in coverage(sources)}
+        there = {source.key for source in sources if source.is_partial}
+        for key, run in runs.items():
+            if key not in there:
+                await write_run(self._buckets.perm, key, sources, run, self._fence)
+        replaced = sorted(there - runs.keys())
+        if replaced:
+            await self._buckets.perm.delete_many(replaced, fence=await self._fence())
+        data = PartialFileMovedData(**self._names(session), received_bytes=sum(run.length for run in runs.values()))
+        return PartialFileMoved(source="/hiper/assembler", subject=subject(self._file), data=data)
+
+    async def _reject(self, seen: Look, sources: Sequence[Source], whole: Extent) -> FileRejected:
+        """Keep the bytes, apart from everything that is read or resumed."""
+        session = seen.open[0].id
+        computed = await sha256_of(sources, whole.end)
+        key = run_key(rejected_prefix(self._file, session), whole)
+        await write_run(self._buckets.perm, key, sources, whole, self._fence)
+        declared = ", ".join(sorted(seen.digests))
+        data = FileRejectedData(**self._names(session), declared=declared, computed=computed)
+        return FileRejected(source="/hiper/assembler", subject=subject(self._file), data=data)
+
+    def _names(self, session: str) -> dict[str, str]:
+        return {"owner": self._file.owner, "filename": self._file.filename, "session": session}
+
+    async def _clear_permanent(self) -> None:
+        """Delete what ends with the uploads: everything of the name for a cancel, else the partial file that was
+        built into something else. The final object first, so that no late assembler can bring it back."""
+        perm, file = self._buckets.perm, self._file
+        prefixes = [partials_prefix(file)]
+        if self._reason == "cancel":
+            prefixes += [digests_prefix(file), rejected_prefix(file)]
+            await perm.delete_many([file_key(file)], fence=await self._fence())
+        elif self._reason == "park" and not await complete_file(perm, file):
+            return
+        for prefix in prefixes:
+            keys = [info.key for info in await list_all(perm, prefix)]
+            if keys:
+                await perm.delete_many(keys, fence=await self._fence())

@@ -1,0 +1,48 @@
+"""Writing a run of bytes from the objects that hold it into one object, streamed."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+
+from libs.common.extents import Extent
+from libs.common.gather import Source, plan, read_pieces
+from libs.common.layout import part_size
+from libs.common.store import Fence, ObjectNotFound, ObjectStore, Stream
+
+NewFence = Callable[[], Awaitable[Fence]]
+
+
+def stream(sources: Sequence[Source], extent: Extent) -> Stream:
+    """The bytes of an extent. Raises ObjectNotFound when they are not all there."""
+    pieces = plan([source for source in sources if source.extent.overlaps(extent)], extent)
+    if pieces is None:
+        raise ObjectNotFound(f"bytes {extent.start} to {extent.end}")
+    return Stream(extent.length, lambda: read_pieces(pieces))
+
+
+async def write_run(perm: ObjectStore, key: str, sources: Sequence[Source], run: Extent, fence: NewFence) -> None:
+    """Write a run as one object, which appears only while its fence, asked for at the last moment, lasts."""
+    size = part_size(run.length)
+    if run.length <= size:
+        body = stream(sources, run)
+        await perm.put(key, body, fence=await fence())
+        return
+    upload = await perm.create_multipart(key, part_size=size)
+    try:
+        starts = range(run.start, run.end, size)
+        parts = [
+            await perm.put_part(key, upload, n, stream(sources, Extent(at, min(at + size, run.end))))
+            for n, at in enumerate(starts, start=1)
+        ]
+        await perm.complete_multipart(key, upload, parts, fence=await fence())
+    except BaseException:
+        await perm.abort_multipart(key, upload)
+        raise
+
+
+async def sha256_of(sources: Sequence[Source], total_size: int) -> str:
+    """The SHA-256 in hex of the whole file. Raises ObjectNotFound when its bytes are not all there."""
+    digest, size = hashlib.sha256(), part_size(total_size)
+    for start in range(0, total_size, size):
+        async for block in stream(sources, Extent(start, min(start + size, total_size))).blocks():
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""Who may ask for tokens: the devices, and `admin`, whose secret is a setting."""
+
+import hmac
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+
+from libs.common.authn import SCOPES
+from libs.common.clock import Clock
+from services.auth.client_secrets import NOBODY
+from services.auth.devices import Devices
+from services.auth.models import ADMIN_ID
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+class Client(NamedTuple):
+    client_id: str
+    scopes: frozenset[str]
+    tokens_from: int = 0  # least `iat` of its tokens, in seconds since the epoch
+
+
+class Clients:
+    """Authenticates clients."""
+
+    def __init__(self, devices: Devices, admin_secret: str, clock: Clock) -> None:
+        """An empty `admin_secret`: there is no admin."""
+        self._devices = devices
+        self._admin_secret = admin_secret.encode()
+        self._clock = clock
+
+    async def authenticate(self, client_id: str, secrets: Sequence[str]) -> Client | None:
+        """The client, if one of the secrets is its own; else None, after the same work for an unknown client as
+        for a wrong secret. Raises StoreUnavailable."""
+        if client_id == ADMIN_ID:
+            client = self._admin(secrets)
+        else:
+            client = await self._device(client_id, secrets)
+        if client is None:
+            log.warning("authentication_failed", client_id=client_id[:64])
+        return client
+
+    def _admin(self, secrets: Sequence[str]) -> Client | None:
+        given = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
+        matches = [hmac.compare_digest(secret, self._admin_secret) for secret in given]
+        return Client(ADMIN_ID, frozenset(SCOPES)) if self._admin_secret and any(matches) else None
+
+    async def _device(self, client_id: str, secrets: Sequence[str]) -> Client | None:
+        device = await self._devices.find(client_id)
+        now = self._clock.time()
+        stored = device.secrets if device else [NOBODY]
+        matches = [hashed.matches(secret, now) for hashed in stored for secret in secrets]
+        if device is None or not any(matches):
+            return None
+        return Client(device.device_id, frozenset(device.scopes), device.tokens_from)

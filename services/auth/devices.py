@@ -1,0 +1,116 @@
+"""The register of devices, in the auth bucket.
+
+Changes through one process follow one another. Through two replicas at the same moment the later write of a
+device stands; a revocation stands in any case, because it is in the ledger before the device is touched.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from libs.common.clock import Clock
+from libs.common.layout import DEVICES, device_key, parse_device_key
+from libs.common.problems import Kind, Problem
+from libs.common.store import ObjectNotFound, ObjectStore, read
+from services.auth.client_secrets import new_secret
+from services.auth.ledger import Ledger
+from services.auth.models import Device, Scope, valid_device_id
+
+_READS_AT_ONCE = 16
+
+
+class Page(NamedTuple):
+    devices: list[Device]
+    next: str | None  # the id to go on after
+
+
+class Devices:
+    """Every method raises StoreUnavailable. Those that need a device to be there raise Problem DEVICE_NOT_FOUND."""
+
+    def __init__(self, store: ObjectStore, ledger: Ledger, overlap: float, clock: Clock) -> None:
+        """`overlap`: seconds that a rotated secret stays valid."""
+        self._store = store
+        self._ledger = ledger
+        self._overlap = overlap
+        self._clock = clock
+        self._changing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def find(self, device_id: str) -> Device | None:
+        if not valid_device_id(device_id):
+            return None
+        try:
+            return Device.model_validate_json(await read(self._store, device_key(device_id)))
+        except ObjectNotFound:
+            return None
+
+    async def get(self, device_id: str) -> Device:
+        if device := await self.find(device_id):
+            return device
+        raise Problem(Kind.DEVICE_NOT_FOUND, "Register it with POST /devices, or look at GET /devices")
+
+    async def page(self, after: str, limit: int) -> Page:
+        """At most `limit` devices that come after the id `after`, in the order of their keys."""
+        start_after = device_key(after) if after else ""
+        listing = await self._store.list(DEVICES, start_after=start_after, limit=limit)
+        ids = [parse_device_key(info.key) for info in listing.objects]
+        return Page(await self._read_all(ids), ids[-1] if listing.truncated else None)
+
+    async def register(self, device_id: str, scopes: Sequence[Scope]) -> tuple[Device, str]:
+        """A new device and its secret. Raises Problem DEVICE_EXISTS."""
+        async with self._changing:
+            if await self.find(device_id):
+                detail = "Choose another id; or renew its secret with POST /devices/{device_id}/secret"
+                raise Problem(Kind.DEVICE_EXISTS, detail)
+            secret, hashed = new_secret()
+            device = Device(
+                device_id=device_id,
+                scopes=sorted(set(scopes)),
+                created_at=datetime.fromtimestamp(int(self._clock.time()), UTC),
+                secrets=[hashed],
+                # The tokens of a device that had this id before stay void; those of this one come later.
+                tokens_from=await self._ledger.last_revoked(device_id) + 1,
+            )
+            await self._save(device)
+            return device, secret
+
+    async def rotate(self, device_id: str, *, revoke_old: bool) -> tuple[Device, str]:
+        """The device and its new secret. Older ones end with the overlap, or at once with `revoke_old`."""
+        async with self._changing:
+            device, now = await self.get(device_id), self._clock.time()
+            kept = [] if revoke_old else [old.until(now + self._overlap) for old in device.secrets]
+            secret, hashed = new_secret()
+            secrets = [hashed, *(old for old in kept if not old.expired(now))]
+            device = device.model_copy(update={"secrets": secrets})
+            await self._save(device)
+            return device, secret
+
+    async def revoke(self, device_id: str) -> None:
+        """Void every token that the device has; it can get new ones."""
+        async with self._changing:
+            device = await self.get(device_id)
+            second = await self._ledger.revoke(device_id, device.tokens_from)
+            await self._save(device.model_copy(update={"tokens_from": second + 1}))
+
+    async def delete(self, device_id: str) -> None:
+        """Void every token, then forget the device: a failure between the two leaves nothing usable, and
+        deleting again goes on."""
+        async with self._changing:
+            device = await self.get(device_id)
+            second = await self._ledger.revoke(device_id, device.tokens_from)
+            await self._store.delete_many([device_key(device_id)])
+            if self._clock.time() > second:  # so slow that a token may have been made in between
+                await self._ledger.revoke(device_id, second)
+
+    async def _save(self, device: Device) -> None:
+        body = device.model_dump_json().encode()
+        await self._store.put(device_key(device.device_id), body, content_type="application/json")
+
+    async def _read_all(self, device_ids: Sequence[str]) -> list[Device]:
+        async def read_one(device_id: str) -> Device | None:
+            async with self._reading:
+                return await self.find(device_id)
+
+        found = await asyncio.gather(*map(read_one, device_ids))
+        return [device for device in found if device is not None]  # some may have been deleted meanwhile

@@ -1,0 +1,83 @@
+"""What the auth service stores of a device, and what it takes and answers."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from libs.common.tokens import valid_subject
+from services.auth.client_secrets import SecretHash
+
+ADMIN_ID = "admin"
+Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "admin"]
+
+
+def valid_device_id(device_id: str) -> bool:
+    """Whether a device may have this id; `admin` and `fleet` are taken."""
+    return valid_subject(device_id) and device_id != ADMIN_ID
+
+
+def _device_id(device_id: str) -> str:
+    if not valid_device_id(device_id):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, without '..', "
+            "and neither 'fleet' nor 'admin'"
+        )
+    return device_id
+
+
+class Device(BaseModel):
+    """`devices/{device_id}.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device_id: str
+    scopes: list[Scope]
+    created_at: datetime
+    secrets: list[SecretHash] = Field(
+        description="The current one first; then older ones that still overlap."
+    )
+    tokens_from: int = Field(0, description="Least `iat` (seconds since the epoch) of its tokens.")
+
+
+class NewDevice(BaseModel):
+    """Asks for a device."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device_id: Annotated[str, AfterValidator(_device_id)]
+    scopes: list[Scope] = Field(["files:read", "files:write"], min_length=1)
+
+
+class DeviceInfo(BaseModel):
+    """A device, without anything secret."""
+
+    device_id: str
+    scopes: list[Scope]
+    created_at: datetime
+
+
+class DeviceSecret(DeviceInfo):
+    """A device with its secret, shown this once."""
+
+    client_secret: str
+
+
+class DevicePage(BaseModel):
+    devices: list[DeviceInfo]
+    next: str | None = Field(description="Send as `after` for the next page; null on the last.")
+
+
+class TokenAnswer(BaseModel):
+    """RFC 6749, section 5.1."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a type's name, not a secret
+    expires_in: int = Field(description="Seconds.")
+    scope: str = Field(description="Space-separated.")
+
+
+class KeySet(BaseModel):
+    """RFC 7517, section 5."""
+
+    keys: list[dict[str, str]]

@@ -1,0 +1,128 @@
+"""The HTTP routes: tokens, keys, devices. They find an `Auth` at `app.state.auth`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from libs.common.authn import ADMIN, require
+from libs.common.problems import Kind
+from libs.common.web import problem_responses
+from services.auth.bodies import NEW_DEVICE, TOKEN_FORM, read_body, read_new_device
+from services.auth.grant import NO_STORE, parse_token_request, refused
+from services.auth.models import Device, DeviceInfo, DevicePage, DeviceSecret, KeySet, TokenAnswer
+from services.auth.state import Auth
+
+
+def _auth(request: Request) -> Auth:
+    auth: Auth = request.app.state.auth
+    return auth
+
+
+State = Annotated[Auth, Depends(_auth)]
+router = APIRouter()
+devices = APIRouter(
+    prefix="/devices",
+    tags=["devices"],
+    dependencies=[Depends(require(ADMIN))],
+    responses=problem_responses(Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.STORE_UNAVAILABLE),
+)
+_UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
+
+
+@router.post(
+    "/token",
+    tags=["tokens"],
+    responses=problem_responses(
+        Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE
+    ),
+    openapi_extra=TOKEN_FORM,
+)
+async def issue_token(request: Request, response: Response, auth: State) -> TokenAnswer:
+    """An access token for a client's id and secret (OAuth 2.0 client credentials, RFC 6749, section 4.4)."""
+    wanted = parse_token_request(await read_body(request), request.headers.get("authorization", ""))
+    client = await auth.clients.authenticate(wanted.client_id, wanted.secrets)
+    if client is None:
+        raise refused("invalid_client", "The client is unknown, or its secret is wrong or no longer valid")
+    scopes = client.scopes if wanted.scopes is None else wanted.scopes
+    if not scopes <= client.scopes:
+        raise refused("invalid_scope", f"This client may have: {' '.join(sorted(client.scopes))}")
+    token = auth.issuer.issue(client.client_id, scopes, earliest=client.tokens_from)
+    response.headers.update(NO_STORE)
+    return TokenAnswer(
+        access_token=token.encoded, expires_in=token.expires_in, scope=" ".join(sorted(scopes))
+    )
+
+
+@router.get("/.well-known/jwks.json", tags=["tokens"])
+async def public_keys(response: Response, auth: State) -> KeySet:
+    """The public keys that verify tokens (RFC 7517); none where tokens are signed with a shared secret."""
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return KeySet(keys=auth.issuer.jwks()["keys"])
+
+
+@devices.post(
+    "",
+    status_code=201,
+    responses=problem_responses(Kind.BAD_REQUEST, Kind.DEVICE_EXISTS, Kind.TOO_LARGE),
+    openapi_extra=NEW_DEVICE,
+)
+async def register_device(request: Request, response: Response, auth: State) -> DeviceSecret:
+    """Register a device. Its secret is in this answer and nowhere else."""
+    new = await read_new_device(request)
+    device, secret = await auth.devices.register(new.device_id, new.scopes)
+    response.headers["Location"] = f"/devices/{device.device_id}"
+    response.headers.update(NO_STORE)
+    return _with_secret(device, secret)
+
+
+@devices.get("")
+async def list_devices(
+    auth: State,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most devices to list.")] = 100,
+    after: Annotated[str, Query(max_length=64, description="`next` of the page before.")] = "",
+) -> DevicePage:
+    """The devices, page by page."""
+    page = await auth.devices.page(after, limit)
+    return DevicePage(devices=[_info(device) for device in page.devices], next=page.next)
+
+
+@devices.get("/{device_id}", responses=_UNKNOWN)
+async def get_device(device_id: str, auth: State) -> DeviceInfo:
+    return _info(await auth.devices.get(device_id))
+
+
+@devices.delete("/{device_id}", status_code=204, responses=_UNKNOWN)
+async def delete_device(device_id: str, auth: State) -> None:
+    """Forget a device: its secret is refused at once, its tokens everywhere within 30 seconds."""
+    await auth.devices.delete(device_id)
+
+
+@devices.post("/{device_id}/secret", responses=_UNKNOWN)
+async def renew_secret(
+    device_id: str,
+    response: Response,
+    auth: State,
+    revoke_old: Annotated[bool, Query(description="Refuse the old secret at once.")] = False,
+) -> DeviceSecret:
+    """Give a device a new secret. The old one stays valid for SECRET_OVERLAP seconds, to be replaced in peace.
+    Tokens stay valid: see /revoke."""
+    device, secret = await auth.devices.rotate(device_id, revoke_old=revoke_old)
+    response.headers.update(NO_STORE)
+    return _with_secret(device, secret)
+
+
+@devices.post("/{device_id}/revoke", status_code=204, responses=_UNKNOWN)
+async def revoke_tokens(device_id: str, auth: State) -> None:
+    """Void every token that the device has, everywhere within 30 seconds. It can get new ones at once."""
+    await auth.devices.revoke(device_id)
+
+
+router.include_router(devices)
+
+
+def _info(device: Device) -> DeviceInfo:
+    return DeviceInfo(device_id=device.device_id, scopes=device.scopes, created_at=device.created_at)
+
+
+def _with_secret(device: Device, secret: str) -> DeviceSecret:
+    return DeviceSecret(**_info(device).model_dump(), client_secret=secret)

@@ -1,0 +1,41 @@
+"""What the routes work with, built once per process."""
+
+from dataclasses import dataclass
+
+from libs.common.clock import Clock, SystemClock
+from libs.common.revocations import Revocations
+from libs.common.settings import Settings
+from libs.common.store import ObjectStore
+from libs.common.tokens import TokenIssuer
+from services.auth.clients import Clients
+from services.auth.devices import Devices
+from services.auth.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Expected by the routes at `app.state.auth`."""
+
+    issuer: TokenIssuer
+    ledger: Ledger
+    devices: Devices
+    clients: Clients
+
+    @classmethod
+    def build(
+        cls, settings: Settings, store: ObjectStore, revocations: Revocations, clock: Clock | None = None
+    ) -> "Auth":
+        """`store` is the auth bucket; `revocations` is this process's view, shared with its `Authn`.
+        Raises ConfigurationError when the settings have no usable signing key."""
+        clock = clock or SystemClock()
+        issuer = TokenIssuer(settings, clock)
+        ledger = Ledger(store, revocations, issuer.life, clock)
+        devices = Devices(store, ledger, settings.secret_overlap, clock)
+        clients = Clients(devices, settings.admin_secret.get_secret_value(), clock)
+        return cls(issuer, ledger, devices, clients)
+
+    async def start(self) -> None:
+        await self.ledger.start()
+
+    async def close(self) -> None:
+        await self.ledger.close()

@@ -1,0 +1,56 @@
+"""HiPER-Automotive in one process: devices, uploads and downloads on one address, with assembler and janitor inside."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from libs.common.authn import Authn
+from libs.common.clock import SystemClock
+from libs.common.preparing import Preparation
+from libs.common.resources import new_bus, open_buckets, open_store
+from libs.common.revocations import Revocations
+from libs.common.settings import Settings
+from libs.common.tokens import TokenVerifier
+from libs.common.web import create_app, installed_version
+from services.assembler.app import build_worker
+from services.auth.routes import router as auth_router
+from services.auth.state import Auth
+from services.ingest.app import ROUTERS
+from services.ingest.state import Ingest
+from services.janitor.app import sweeping
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """All four services, wired here and nowhere else. Raises ConfigurationError when its settings cannot work."""
+    verifier = TokenVerifier(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            buckets = await stack.enter_async_context(open_buckets(settings))
+            auth_store = await stack.enter_async_context(open_store(settings, "auth"))
+            preparation = Preparation(buckets.temp, buckets.perm, auth_store)
+            stack.push_async_callback(preparation.close)
+            await preparation.start()
+            bus = new_bus(settings)
+            stack.push_async_callback(bus.close)
+            await bus.start()
+            authn = Authn(verifier, Revocations(auth_store, settings.revocation_interval))
+            auth = Auth.build(settings, auth_store, authn.revocations)
+            stack.push_async_callback(authn.close)
+            await authn.start()
+            stack.push_async_callback(auth.close)
+            await auth.start()
+            worker = build_worker(settings, buckets, bus)
+            await stack.enter_async_context(worker.running(settings.recovery_interval, settings.drain_timeout))
+            await stack.enter_async_context(sweeping(settings, buckets, bus))
+            app.state.authn, app.state.auth, app.state.bus = authn, auth, bus
+            app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock())
+            app.state.ready = lambda: {"store": preparation.done, **authn.ready()}
+            yield
+
+    app = create_app("HiPER-Automotive", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
+    for router in (*ROUTERS, auth_router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,41 @@
+"""`hiper serve`: everything in one process, with secrets made at the first start."""
+
+import sys
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from libs.common.serving import run
+from libs.common.settings import SYMMETRIC, Settings
+from services.auth.bootstrap import load_or_create_secret
+from services.embedded.app import build_app
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """The settings, with secrets from the data directory where the environment has none."""
+    made = {}
+    for name, needed in (("secret_key", settings.algorithm in SYMMETRIC), ("admin_secret", True)):
+        if needed and not getattr(settings, name).get_secret_value():
+            path = secrets_directory(settings) / name
+            made[name] = SecretStr(load_or_create_secret(path))
+            print(f"{name.upper()} is not set: using the one in {path} (mode 0600)", file=sys.stderr)
+    return settings.model_copy(update=made)
+
+
+def secrets_directory(settings: Settings) -> Path:
+    return settings.auth_dir.parent / "secrets"
+
+
+def build(settings: Settings) -> FastAPI:
+    complete = with_secrets(settings)
+    print(f"HiPER-Automotive listens at http://{settings.host}:{settings.port} (docs at /docs)", file=sys.stderr)
+    return build_app(complete)
+
+
+def main() -> None:
+    run(build, lambda settings: settings.port)
+
+
+if __name__ == "__main__":
+    main()

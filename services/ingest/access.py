@@ -1,0 +1,71 @@
+"""Whose files a request is about, and whether its token allows that."""
+
+import re
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Path, Query, Request, Security
+
+from libs.common.authn import FILES_READ, FILES_WRITE, FLEET_READ, FLEET_WRITE, bearer, insufficient_scope
+from libs.common.layout import FileId
+from libs.common.names import FLEET, check_filename
+from libs.common.problems import Kind, Problem
+from libs.common.tokens import Principal
+
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Caller = Annotated[Principal, Security(bearer)]
+OwnerQuery = Annotated[
+    str | None,
+    Query(description="Whose file: a device id, or `fleet` for what is published to all. Default: the caller's own."),
+]
+
+
+def readable_owner(principal: Principal, owner: str | None) -> str:
+    """The owner whose files are read. Raises FORBIDDEN: own files and the fleet's need files:read, all others
+    fleet:read."""
+    wanted = _owner(principal, owner)
+    scopes = principal.scopes
+    if FLEET_READ in scopes or (FILES_READ in scopes and wanted in {principal.subject, FLEET}):
+        return wanted
+    raise insufficient_scope(FILES_READ if wanted in {principal.subject, FLEET} else FLEET_READ)
+
+
+def writable_owner(principal: Principal, owner: str | None) -> str:
+    """The owner whose files are written. Raises FORBIDDEN: own files need files:write, the fleet's fleet:write, and
+    another device's are its own alone."""
+    wanted = _owner(principal, owner)
+    if wanted not in {principal.subject, FLEET}:
+        raise Problem(Kind.FORBIDDEN, f"Only {wanted!r} itself may change its files.")
+    needed = FLEET_WRITE if wanted == FLEET else FILES_WRITE
+    if needed not in principal.scopes:
+        raise insufficient_scope(needed)
+    return wanted
+
+
+def _owner(principal: Principal, owner: str | None) -> str:
+    if owner is None:
+        return principal.subject
+    if not _OWNER.fullmatch(owner):
+        raise Problem(Kind.BAD_REQUEST, "owner must be a device id or 'fleet'.")
+    return owner
+
+
+def utf8_query(request: Request) -> None:
+    """Refuse a query that is not UTF-8, before its bytes turn into replacement characters."""
+    try:
+        parse_qsl(request.scope["query_string"].decode("ascii"), errors="strict")
+    except UnicodeError:
+        raise Problem(Kind.BAD_REQUEST, "The query is not percent-encoded UTF-8.") from None
+
+
+def file_to_read(
+    caller: Caller, filename: Annotated[str, Path(description="The file's name.")], owner: OwnerQuery = None
+) -> FileId:
+    return FileId(readable_owner(caller, owner), check_filename(filename))
+
+
+def file_to_delete(
+    caller: Caller, filename: Annotated[str, Path(description="The file's name.")], owner: OwnerQuery = None
+) -> FileId:
+    return FileId(writable_owner(caller, owner), check_filename(filename))

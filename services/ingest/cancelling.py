@@ -1,0 +1,58 @@
+"""Cancelling an upload or deleting a file: what ingest does of it is to say so durably."""
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.events import SessionCancelled, SessionData, subject
+from libs.common.gather import complete_file, partial_runs
+from libs.common.layout import FileId, closing_fact, fact_key, new_session
+from libs.common.look import Look, look
+from libs.common.problems import Kind, Problem
+from libs.common.store import Buckets, FenceExpired, StoreUnavailable
+from services.ingest.pins import Pin
+
+_TRIES = 4
+
+
+class Canceller:
+    """Marks everything of a name for deletion; the assembler does it."""
+
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, replica: str) -> None:
+        self._buckets = buckets
+        self._bus = bus
+        self._clock = clock
+        self._replica = replica
+
+    async def cancel(self, file: FileId, pin: Pin) -> None:
+        """Once this returns, no chunk of the upload is acknowledged any more and the name counts as free: a new
+        upload may start as soon as the assembler is done. Raises NOT_FOUND and PRECONDITION_FAILED problems."""
+        for _ in range(_TRIES):
+            seen = await look(self._buckets.temp, file, self._clock)
+            if "cancel" in seen.closing:
+                return self._publish(file, next(iter(seen.sessions)))
+            pin.admit(await self._current(seen))
+            sessions = list(seen.sessions) or [new_session(0, self._replica)]
+            try:
+                for session in sessions:
+                    key = fact_key(file, session, closing_fact("cancel"))
+                    # Fenced: a cancel that comes late must not hit the next upload of this name.
+                    await self._buckets.temp.put(key, b"", fence=seen.fence)
+            except FenceExpired:
+                continue
+            return self._publish(file, sessions[0])
+        raise StoreUnavailable("the store is too slow to cancel within a lease")
+
+    async def _current(self, seen: Look) -> list[str]:
+        """The sessions that a DELETE of this name is about."""
+        if seen.open:
+            return [session.id for session in seen.open]
+        done = await complete_file(self._buckets.perm, seen.file)
+        if done:
+            return [done.metadata.get("session", "")]
+        runs = await partial_runs(self._buckets.perm, seen.file)
+        if not runs:
+            raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")
+        return sorted({run.session for run in runs})
+
+    def _publish(self, file: FileId, session: str) -> None:
+        data = SessionData(owner=file.owner, filename=file.filename, session=session)
+        self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(file), data=data))

@@ -1,0 +1,125 @@
+"""Listing an owner's files: complete ones first, then partial ones, then uploads in progress."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from libs.common.gather import complete_file
+from libs.common.layout import (
+    FileId,
+    fanout,
+    files_prefix,
+    parse_run_key,
+    parse_session_key,
+    partials_root,
+    sessions_prefix,
+    sessions_root,
+    total_size_of,
+)
+from libs.common.problems import Kind, Problem
+from libs.common.store import Buckets, ObjectInfo, walk
+
+Section = Literal["complete", "partial", "pending"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file. `size` in bytes: the total size; `modified` in seconds since the epoch, by the store's clock."""
+
+    filename: str
+    status: Section
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True)
+class Page:
+    """`next`: the cursor of the page after, None at the end."""
+
+    items: list[Item]
+    next: str | None
+
+
+class FileLister:
+    """Pages through what an owner has."""
+
+    def __init__(self, buckets: Buckets) -> None:
+        self._buckets = buckets
+
+    async def page(self, owner: str, limit: int, after: str | None, status: Section | None) -> Page:
+        """At most `limit` files after a cursor, of one status or all. Raises BAD_REQUEST for a foreign cursor."""
+        section, start_after = _decode(after) if after else (SECTIONS[0], "")
+        items: list[Item] = []
+        for current in SECTIONS[SECTIONS.index(section) :]:
+            if status in (None, current):
+                async for item in self._items(owner, current, start_after):
+                    if len(items) == limit:
+                        return Page(items, _encode(items[-1]))
+                    items.append(item)
+            start_after = ""
+        return Page(items, None)
+
+    def _items(self, owner: str, section: Section, after: str) -> AsyncIterator[Item]:
+        match section:
+            case "complete":
+                return self._complete(owner, after)
+            case "partial":
+                return self._partial(owner, after)
+            case "pending":
+                return self._pending(owner, after)
+
+    async def _complete(self, owner: str, after: str) -> AsyncIterator[Item]:
+        prefix = files_prefix(owner)
+        async for info in walk(self._buckets.perm, prefix, f"{prefix}{after}" if after else ""):
+            yield Item(info.key.removeprefix(prefix), "complete", info.size, info.modified)
+
+    async def _partial(self, owner: str, after: str) -> AsyncIterator[Item]:
+        prefix = partials_root(owner)
+        async for name, infos in _by_name(walk(self._buckets.perm, prefix, _beyond(prefix, after)), 2):
+            if (await self._buckets.temp.list(sessions_prefix(FileId(owner, name)), limit=1)).objects:
+                continue  # resumed: it is listed as pending
+            size = total_size_of(parse_run_key(infos[0].key).session)
+            yield Item(name, "partial", size, max(info.modified for info in infos))
+
+    async def _pending(self, owner: str, after: str) -> AsyncIterator[Item]:
+        prefix = sessions_root(fanout(owner), owner)
+        async for name, infos in _by_name(walk(self._buckets.temp, prefix, _beyond(prefix, after)), 3):
+            facts = [parse_session_key(info.key) for info in infos]
+            sizes = [total_size_of(fact.session) for fact in facts if fact.fact == "open"]
+            closing = any(fact.fact.startswith("clos") for fact in facts)
+            if sizes and not closing and not await complete_file(self._buckets.perm, FileId(owner, name)):
+                yield Item(name, "pending", sizes[0], max(info.modified for info in infos))
+
+
+async def _by_name(objects: AsyncIterator[ObjectInfo], segment: int) -> AsyncIterator[tuple[str, list[ObjectInfo]]]:
+    """Runs of objects with the same filename, which is the given segment of their keys."""
+    name, run = "", list[ObjectInfo]()
+    async for info in objects:
+        here = info.key.split("/")[segment]
+        if run and here != name:
+            yield name, run
+            run = []
+        name = here
+        run.append(info)
+    if run:
+        yield name, run
+
+
+def _beyond(prefix: str, name: str) -> str:
+    """A key after every object of a filename."""
+    return f"{prefix}{name}/\U0010ffff" if name else ""
+
+
+def _encode(last: Item) -> str:
+    return base64.urlsafe_b64encode(f"{last.status}:{last.filename}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[Section, str]:
+    try:
+        status, _, name = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
+        return SECTIONS[SECTIONS.index(status)], name
+    except (binascii.Error, UnicodeError, ValueError):
+        raise Problem(Kind.BAD_REQUEST, "The cursor in `after` is not one that this server gave.") from None

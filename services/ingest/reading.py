@@ -1,0 +1,150 @@
+"""What is known of a file, and its bytes: everything derived from the bucket, each time."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from libs.common.clock import Clock
+from libs.common.extents import Extent, Extents
+from libs.common.gather import (
+    Piece,
+    Source,
+    checked_digest,
+    chunks_of_part,
+    complete_file,
+    durable_extents,
+    partial_runs,
+    plan,
+    read_pieces,
+)
+from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_prefix, total_size_of
+from libs.common.look import Look, look
+from libs.common.problems import Kind, Problem
+from libs.common.store import Buckets, ObjectNotFound, read
+
+_TRIES = 3  # how often the bytes may move while they are being read
+State = Literal["pending", "partial", "complete"]
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file at one moment. `sessions`: the open ones, the first-opened first, or the one that made the file;
+    `modified` in seconds since the epoch, by the store's clock."""
+
+    file: FileId
+    state: State
+    total_size: int
+    durable: Extents
+    modified: float
+    sessions: tuple[str, ...] = ()
+    content_type: str = "application/octet-stream"
+    sha256: str = ""
+
+    @property
+    def offset(self) -> int:
+        """next_expected_byte."""
+        return self.durable.prefix_end()
+
+    @property
+    def tag(self) -> str:
+        """The session that names this upload; empty for a partial file, which nobody is uploading."""
+        return self.sessions[0] if self.sessions else ""
+
+
+class FileReader:
+    """Answers for files: state and bytes."""
+
+    def __init__(self, buckets: Buckets, clock: Clock) -> None:
+        self._buckets = buckets
+        self._clock = clock
+
+    async def state(self, file: FileId) -> FileState:
+        """Raises the problems NOT_FOUND and REJECTED."""
+        seen = await look(self._buckets.temp, file, self._clock)
+        if "cancel" not in seen.closing:
+            unfinished = await self._uploading(seen) if seen.open else None
+            # Looked for after the chunks: a file that is completed meanwhile loses these only after it is there.
+            found = await self._complete(file) or unfinished or await self._partial(file)
+            # A partial file that is completed meanwhile goes only after the file is there.
+            found = found or await self._complete(file)
+            if found:
+                return found
+            if (await self._buckets.perm.list(rejected_prefix(file), limit=1)).objects:
+                raise Problem(
+                    Kind.REJECTED,
+                    "The bytes did not match the declared Repr-Digest. They are kept apart for the operator; "
+                    "a new upload of this name starts from byte 0.",
+                )
+        raise Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")
+
+    async def _uploading(self, seen: Look) -> FileState:
+        durable, sources = await durable_extents(self._buckets, seen)
+        about = await self._about(seen)
+        modified = max([seen.open[0].facts["open"].modified, *(s.modified for s in sources)])
+        sessions = tuple(session.id for session in seen.open)
+        content_type = about.get("content_type", "application/octet-stream")
+        return FileState(seen.file, "pending", seen.open[0].total_size, durable, modified, sessions, content_type)
+
+    async def _partial(self, file: FileId) -> FileState | None:
+        runs = await partial_runs(self._buckets.perm, file)
+        if not runs:
+            return None
+        durable = Extents(run.extent for run in runs)
+        modified = max(run.modified for run in runs)
+        return FileState(file, "partial", total_size_of(runs[0].session), durable, modified)
+
+    async def _complete(self, file: FileId) -> FileState | None:
+        info = await complete_file(self._buckets.perm, file)
+        if info is None:
+            return None
+        session = info.metadata.get("session", "")
+        digest = await checked_digest(self._buckets.perm, file, session)
+        whole = Extents([Extent(0, info.size)])
+        sessions = (session,) if session else ()
+        return FileState(file, "complete", info.size, whole, info.modified, sessions, info.content_type, digest)
+
+    async def _about(self, seen: Look) -> dict[str, Any]:
+        """What was said of the file when its upload was opened."""
+        key = fact_key(seen.file, seen.open[0].id, "open")
+        try:
+            about: dict[str, Any] = json.loads(await read(self._buckets.temp, key))
+        except ObjectNotFound:
+            return {}
+        return about
+
+    async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
+        """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile.
+
+        An upload that is completed or parked on the way is read on from where its bytes are by then.
+        """
+        at, size = extent.start, part_size(state.total_size)
+        tries = _TRIES
+        while state.state != "complete" and at < extent.end:
+            piece = Extent(at, min(extent.end, (at // size + 1) * size))
+            try:
+                async for block in read_pieces(await self._plan(state, piece)):
+                    at += len(block)
+                    yield block
+            except ObjectNotFound:
+                tries -= 1
+                if not tries:
+                    raise
+        if at < extent.end:
+            async with self._buckets.perm.get(file_key(state.file), at, extent.end) as stored:
+                async for block in stored:
+                    yield block
+
+    async def _plan(self, state: FileState, piece: Extent) -> list[Piece]:
+        """From where to read bytes within one part: chunks, the partial file, or by now the complete one."""
+        part = piece.start // part_size(state.total_size)
+        sources = await chunks_of_part(self._buckets.temp, state.file, state.sessions, part)
+        sources += await partial_runs(self._buckets.perm, state.file, state.total_size)
+        pieces = plan(sources, piece)
+        if pieces is None:
+            done = await complete_file(self._buckets.perm, state.file)
+            if done is None or done.size != state.total_size:
+                raise ObjectNotFound(state.file.filename)
+            whole = Source(Extent(0, done.size), self._buckets.perm, file_key(state.file), done.modified, session="")
+            pieces = [Piece(piece, whole)]
+        return pieces

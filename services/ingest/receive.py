@@ -1,0 +1,159 @@
+"""Receiving a body: with a deadline and a least rate, hashed as it comes, in memory while the budget lasts."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+
+from libs.common.extents import Extent, split
+from libs.common.problems import Kind, Problem
+from services.ingest.payload import Payload
+
+_GRACE = 10.0  # seconds before the least rate counts
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Seconds and bytes per second that a body must keep to."""
+
+    total: float
+    idle: float
+    least_rate: float
+
+
+class Budget:
+    """Bytes that one process holds in memory for bodies under way."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def take(self, size: int) -> bool:
+        """Whether there is room; if so it is taken."""
+        if self.held + size > self._limit:
+            return False
+        self.held += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.held -= size
+
+
+@dataclass
+class Received:
+    """A body that arrived whole: the payload's byte sum modulo 256, the SHA-256 in hex of its extents between part
+    boundaries, and the digests of the body by algorithm."""
+
+    payload: Payload
+    checksum: int
+    extent_digests: dict[Extent, str] = field(default_factory=dict)
+    content_digests: dict[str, bytes] = field(default_factory=dict)
+
+
+async def timed(stream: AsyncIterator[bytes], deadline: Deadline) -> AsyncIterator[bytes]:
+    """The blocks of a body. Raises TIMEOUT when it stops, crawls or takes too long."""
+    loop = asyncio.get_running_loop()
+    began, received = loop.time(), 0
+    while True:
+        left = deadline.total - (loop.time() - began)
+        try:
+            async with asyncio.timeout(min(deadline.idle, max(left, 0))):
+                block = await anext(stream, b"")
+        except TimeoutError:
+            raise _too_slow(received) from None
+        if not block:
+            return
+        received += len(block)
+        elapsed = loop.time() - began
+        if elapsed > _GRACE and received < deadline.least_rate * elapsed:
+            raise _too_slow(received)
+        yield block
+
+
+def _too_slow(received: int) -> Problem:
+    return Problem(
+        Kind.TIMEOUT,
+        f"The body stopped or crawled after {received} bytes. Nothing of it is stored: send the chunk again, or a "
+        "smaller one.",
+        headers={"Connection": "close"},
+    )
+
+
+class Digester:
+    """Sums and digests made block by block: of each extent of the payload between part boundaries, and for the
+    algorithms that the client named of the whole body, which begins with `prefix`."""
+
+    def __init__(self, extent: Extent, part_size: int, algorithms: Iterable[str], prefix: bytes) -> None:
+        self._extents = split(extent, part_size)
+        self._hashes = [hashlib.sha256() for _ in self._extents]
+        self._whole = {name: hashlib.new(name.replace("-", ""), prefix) for name in algorithms}
+        self._at = extent.start
+        self._part = 0
+        self.checksum = 0
+
+    def update(self, block: memoryview) -> None:
+        self.checksum = (self.checksum + int(np.add.reduce(np.frombuffer(block, np.uint8), dtype=np.uint8))) % 256
+        for whole in self._whole.values():
+            whole.update(block)
+        while block:
+            room = self._extents[self._part].end - self._at
+            self._hashes[self._part].update(block[:room])
+            self._at += min(room, len(block))
+            if len(block) >= room:
+                self._part += 1
+            block = block[room:]
+
+    def extents(self) -> dict[Extent, str]:
+        return {extent: done.hexdigest() for extent, done in zip(self._extents, self._hashes, strict=True)}
+
+    def whole(self) -> dict[str, bytes]:
+        return {name: done.digest() for name, done in self._whole.items()}
+
+
+@asynccontextmanager
+async def receive(
+    blocks: AsyncIterator[bytes],
+    extent: Extent,
+    part_size: int,
+    algorithms: Iterable[str],
+    prefix: bytes,
+    budget: Budget,
+) -> AsyncIterator[Received]:
+    """Take in exactly the extent's bytes; the payload lives as long as the context. Raises MALFORMED_CHUNK."""
+    digester = Digester(extent, part_size, algorithms, prefix)
+    in_memory = budget.take(extent.length)
+    spool: bytearray | IO[bytes] = bytearray() if in_memory else await asyncio.to_thread(tempfile.TemporaryFile)
+    try:
+        received = 0
+        async for block in blocks:
+            received += len(block)
+            if received > extent.length:
+                raise wrong_length(extent, f"more than {extent.length}")
+            digester.update(memoryview(block))
+            if isinstance(spool, bytearray):
+                spool += block
+            else:
+                await asyncio.to_thread(spool.write, block)
+        if received < extent.length:
+            raise wrong_length(extent, str(received))
+        if not isinstance(spool, bytearray):
+            await asyncio.to_thread(spool.flush)
+        yield Received(Payload(extent, spool), digester.checksum, digester.extents(), digester.whole())
+    finally:
+        if isinstance(spool, bytearray):
+            budget.give_back(extent.length)
+        else:
+            spool.close()
+
+
+def wrong_length(extent: Extent, received: str) -> Problem:
+    return Problem(
+        Kind.MALFORMED_CHUNK,
+        f"The chunk says bytes {extent.start} to {extent.end - 1}, which are {extent.length}, but its payload has "
+        f"{received}.",
+    )

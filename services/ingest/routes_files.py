@@ -1,0 +1,154 @@
+"""Status, download, listing and deletion."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from libs.common.digests import format_sha256
+from libs.common.extents import Extent
+from libs.common.layout import FileId
+from libs.common.problems import Kind, Problem
+from libs.common.store import ObjectNotFound
+from libs.common.web.errors import problem_responses
+from services.ingest.access import Caller, OwnerQuery, file_to_delete, file_to_read, readable_owner, utf8_query
+from services.ingest.listing import Section
+from services.ingest.models import FilesAnswer, StatusAnswer
+from services.ingest.pins import Pin, etag, parse_tags
+from services.ingest.ranges import http_date, parse_range, range_applies
+from services.ingest.reading import FileState
+from services.ingest.state import Ingest, ingest
+
+router = APIRouter(tags=["files"], dependencies=[Depends(utf8_query)])
+
+_ALWAYS = (Kind.BAD_FILENAME, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.REJECTED, Kind.STORE_UNAVAILABLE)
+Readable = Annotated[FileId, Depends(file_to_read)]
+
+
+@router.get("/files", responses=problem_responses(Kind.BAD_REQUEST, Kind.UNAUTHORIZED, Kind.FORBIDDEN))
+async def list_files(
+    request: Request,
+    caller: Caller,
+    owner: OwnerQuery = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
+    after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    status: Annotated[Section | None, Query(description="Only files of this status.")] = None,
+) -> FilesAnswer:
+    """An owner's files."""
+    whose = readable_owner(caller, owner)
+    return FilesAnswer.of(whose, await ingest(request).lister.page(whose, limit, after, status))
+
+
+@router.get("/files/{filename:path}/status", responses=problem_responses(*_ALWAYS))
+async def file_status(request: Request, response: Response, file: Readable) -> StatusAnswer:
+    """How far a file is. The ETag names its upload."""
+    state = await ingest(request).reader.state(file)
+    if state.tag:
+        response.headers["ETag"] = etag(state.tag)
+    response.headers["Cache-Control"] = "no-store"
+    return StatusAnswer.of(state)
+
+
+@router.api_route(
+    "/files/{filename:path}",
+    methods=["GET", "HEAD"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "The file", "content": {"application/octet-stream": {}}},
+        206: {"description": "The range, as far as it is there"},
+        304: {"description": "Not modified"},
+        **problem_responses(*_ALWAYS, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
+    },
+)
+async def download(
+    request: Request,
+    file: Readable,
+    range_: Annotated[str | None, Header(alias="Range", description="One range of bytes.")] = None,
+    if_range: Annotated[str | None, Header(description="ETag or date that the range depends on.")] = None,
+    if_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Download a file or a range of it. Of an unfinished file, ranges of the bytes that are there without a gap."""
+    running = ingest(request)
+    state = await running.reader.state(file)
+    Pin.parse(if_match, None).admit(state.sessions)
+    headers = describe(state)
+    if if_none_match is not None and state.state == "complete" and not_modified(if_none_match, state):
+        return Response(status_code=304, headers=headers)
+    wanted = None
+    if range_applies(if_range, etag(state.tag), state.modified):
+        wanted = parse_range(range_, state.total_size, state.offset)
+    if wanted is None and state.state != "complete":
+        raise Problem(
+            Kind.UPLOAD_INCOMPLETE,
+            f"{state.offset} of {state.total_size} bytes are there without a gap. Ask for them with "
+            "'Range: bytes=0-', or wait until the status is complete.",
+            next_expected_byte=state.offset,
+            total_size=state.total_size,
+        )
+    extent = wanted or Extent(0, state.total_size)
+    headers["Content-Length"] = str(extent.length)
+    if wanted:
+        headers["Content-Range"] = f"bytes {extent.start}-{extent.end - 1}/{state.total_size}"
+    status = 206 if wanted else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    body = await started(running, state, extent)
+    return StreamingResponse(body, status, headers)
+
+
+@router.delete(
+    "/files/{filename:path}",
+    status_code=204,
+    responses=problem_responses(*_ALWAYS, Kind.PRECONDITION_FAILED),
+)
+async def delete(
+    request: Request,
+    file: Annotated[FileId, Depends(file_to_delete)],
+    if_match: Annotated[str | None, Header(description="The session that is to be cancelled.")] = None,
+) -> None:
+    """Cancel an upload or delete a file. From the answer on no chunk of it is acknowledged; a new upload of the name
+    may start a few seconds later (503 with Retry-After until then)."""
+    await ingest(request).canceller.cancel(file, Pin.parse(if_match, None))
+
+
+def describe(state: FileState) -> dict[str, str]:
+    """The headers that a download has in every form."""
+    name = state.file.filename
+    plain = name.encode("ascii", "replace").decode().replace("\\", "_").replace('"', "_")
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+        "Last-Modified": http_date(state.modified),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-cache",
+        "Content-Type": state.content_type,  # here, because a media_type of text would get a charset added
+    }
+    if state.tag:
+        headers["ETag"] = etag(state.tag)
+    if state.sha256:
+        headers["Repr-Digest"] = format_sha256(state.sha256)
+    return headers
+
+
+def not_modified(field: str, state: FileState) -> bool:
+    tags = parse_tags(field)
+    return "*" in tags or state.tag in tags
+
+
+async def started(running: Ingest, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
+    """The bytes, of which the first block is here already: what fails before it fails with a problem."""
+    blocks = running.reader.blocks(state, extent)
+    try:
+        first = await anext(blocks, b"")
+    except ObjectNotFound:
+        raise Problem(Kind.NOT_FOUND, "The file was deleted a moment ago.") from None
+    return _resumed(first, blocks)
+
+
+async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in rest:
+        yield block

@@ -1,0 +1,49 @@
+"""What the ingest routes stand on, built in the lifespan and kept at `app.state.ingest`."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.layout import new_replica
+from libs.common.settings import Settings
+from libs.common.store import Buckets
+from services.ingest.cancelling import Canceller
+from services.ingest.listing import FileLister
+from services.ingest.reading import FileReader
+from services.ingest.receive import Budget, Deadline
+from services.ingest.view import Views
+from services.ingest.writing import ChunkWriter
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """One running ingest."""
+
+    settings: Settings
+    writer: ChunkWriter
+    reader: FileReader
+    lister: FileLister
+    canceller: Canceller
+    budget: Budget
+    deadline: Deadline
+
+    @classmethod
+    def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock) -> "Ingest":
+        views = Views(buckets, clock, new_replica())
+        return cls(
+            settings,
+            ChunkWriter(buckets, bus, clock, views),
+            FileReader(buckets, clock),
+            FileLister(buckets),
+            Canceller(buckets, bus, clock, views.replica),
+            Budget(settings.memory_budget),
+            Deadline(settings.body_timeout, settings.body_idle_timeout, settings.body_least_rate),
+        )
+
+
+def ingest(request: Request) -> Ingest:
+    """The running ingest of a request's application."""
+    found: Ingest = request.app.state.ingest
+    return found

@@ -1,0 +1,188 @@
+"""What one ingest replica knows of a file's upload, and for how long it may act on it.
+
+A replica that is the only writer of the open sessions knows every chunk: it stored them all. So that this stays
+true, whoever joins registers as a writer and waits until nobody acts on a look from before (one lease); from then
+on every writer lists what the others stored, after each put of its own.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from libs.common.clock import Clock
+from libs.common.extents import Extent, Extents
+from libs.common.gather import Source, checked_digest, complete_file, durable_extents
+from libs.common.layout import FileId, fact_key, new_session, writer_fact
+from libs.common.look import Look, look
+from libs.common.problems import Kind, Problem
+from libs.common.store import LEASE, Buckets, ObjectInfo
+
+
+@dataclass
+class View:
+    """A file's open upload. `durable` only grows; `declared` are digests that this replica is declaring."""
+
+    look: Look
+    durable: Extents
+    partials: list[Source] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)
+
+    @property
+    def total_size(self) -> int:
+        return self.look.open[0].total_size
+
+    @property
+    def sessions(self) -> list[str]:
+        return [session.id for session in self.look.open]
+
+    @property
+    def digests(self) -> set[str]:
+        """Every declared digest of the whole file."""
+        return self.look.digests | self.declared
+
+    @property
+    def offset(self) -> int:
+        """next_expected_byte."""
+        return self.durable.prefix_end()
+
+
+@dataclass(frozen=True)
+class Complete:
+    """The file is one object in permanent storage. `digests`: the declared SHA-256 that was checked, if any."""
+
+    info: ObjectInfo
+    digests: frozenset[str] = frozenset()
+
+    @property
+    def session(self) -> str:
+        return self.info.metadata.get("session", "")
+
+    @property
+    def total_size(self) -> int:
+        return self.info.size
+
+
+@dataclass
+class Entry:
+    """A file's place in the views.
+
+    `registered_at`: when this replica became a writer at the latest, in seconds on the monotonic clock.
+    `in_flight`: ranges that it is storing now.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    view: View | None = None
+    registered_at: float | None = None
+    in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
+    users: int = 0
+
+
+class Views:
+    """The views of the files that devices are sending; those not used for longest are forgotten."""
+
+    def __init__(self, buckets: Buckets, clock: Clock, replica: str, limit: int = 10_000) -> None:
+        self.replica = replica
+        self._buckets = buckets
+        self._clock = clock
+        self._limit = limit
+        self._entries: OrderedDict[FileId, Entry] = OrderedDict()
+
+    @asynccontextmanager
+    async def using(self, file: FileId) -> AsyncIterator[Entry]:
+        """The file's entry, kept while it is in use."""
+        entry = self._entries.setdefault(file, Entry())
+        self._entries.move_to_end(file)
+        entry.users += 1
+        try:
+            yield entry
+        finally:
+            entry.users -= 1
+            while len(self._entries) > self._limit and not next(iter(self._entries.values())).users:
+                self._entries.popitem(last=False)
+
+    async def current(self, file: FileId, entry: Entry) -> View | Complete | None:
+        """The view within its lease; None where nothing is open and no file is there.
+
+        Raises the CLOSING problem while an upload of this name is being closed.
+        """
+        async with entry.lock:
+            if entry.view and not entry.view.look.expired(self._clock.monotonic()):
+                return entry.view
+            return await self._renew(file, entry)
+
+    async def open(self, file: FileId, entry: Entry, total_size: int, about: Mapping[str, str]) -> View | Complete:
+        """Open a session where none is, then look again: somebody else may have been at it too."""
+        async with entry.lock:
+            found = await self._renew(file, entry)
+            if found is not None:
+                return found
+            created = datetime.fromtimestamp(self._clock.time(), UTC).isoformat()
+            session = new_session(total_size, self.replica)
+            body = json.dumps({"created_at": created, **about}).encode()
+            await self._buckets.temp.put(fact_key(file, session, "open"), body)
+            entry.registered_at = self._clock.monotonic()
+            found = await self._renew(file, entry)
+            if found is None:
+                raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
+            return found
+
+    async def _renew(self, file: FileId, entry: Entry) -> View | Complete | None:
+        known, entry.view = entry.view, None
+        seen = refuse_closing(await look(self._buckets.temp, file, self._clock))
+        if not seen.open:
+            return await self._complete(file)
+        if known and self.replica in seen.writers and set(known.sessions) & {s.id for s in seen.open}:
+            known.look = seen
+            entry.view = known
+            return known
+        found = await self._cold(seen, entry)
+        entry.view = found if isinstance(found, View) else None
+        return found
+
+    async def _cold(self, seen: Look, entry: Entry) -> View | Complete:
+        if self.replica not in seen.writers:
+            seen = await self._join(seen, entry)
+        if entry.registered_at is None:  # registered, but forgotten when
+            entry.registered_at = self._clock.monotonic()
+        durable, sources = await durable_extents(self._buckets, seen)
+        # Looked for last: a file that is completed meanwhile loses its chunks only after it is there.
+        done = await self._complete(seen.file)
+        return done or View(seen, durable, [s for s in sources if s.is_partial])
+
+    async def _complete(self, file: FileId) -> Complete | None:
+        info = await complete_file(self._buckets.perm, file)
+        if info is None:
+            return None
+        digest = await checked_digest(self._buckets.perm, file, info.metadata.get("session", ""))
+        return Complete(info, frozenset({digest} if digest else ()))
+
+    async def _join(self, seen: Look, entry: Entry) -> Look:
+        key = fact_key(seen.file, seen.open[0].id, writer_fact(self.replica))
+        await self._buckets.temp.put(key, b"")
+        entry.registered_at = self._clock.monotonic()
+        seen = refuse_closing(await look(self._buckets.temp, seen.file, self._clock))
+        if self.replica not in seen.writers:
+            raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
+        return seen
+
+    def alone(self, view: View) -> bool:
+        """Whether no other replica can have stored a chunk in the open sessions."""
+        return view.look.writers == {self.replica}
+
+    async def settle(self, view: View, entry: Entry) -> None:
+        """Wait until no other replica acts on a look that does not show this one as a writer."""
+        if not self.alone(view) and entry.registered_at is not None:
+            await self._clock.sleep(max(0.0, entry.registered_at + LEASE - self._clock.monotonic()))
+
+
+def refuse_closing(seen: Look) -> Look:
+    if seen.closing:
+        reasons = ", ".join(sorted(seen.closing))
+        raise Problem(
+            Kind.CLOSING, f"An upload of this name is being closed ({reasons}). Nothing is lost: try again shortly."
+        )
+    return seen

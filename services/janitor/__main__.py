@@ -1,0 +1,43 @@
+"""`python -m services.janitor [--once] [--dry-run]`: one janitor process, with probes on METRICS_PORT."""
+
+import argparse
+import asyncio
+import sys
+
+from libs.common.resources import open_buckets, open_bus
+from libs.common.serving import load_settings, run
+from libs.common.settings import ConfigurationError, Settings
+from libs.common.store import StoreUnavailable
+from libs.common.sweep import store_time
+from libs.common.telemetry import configure_logging
+from services.janitor.app import build_app, build_janitor
+
+
+async def sweep_once(settings: Settings, *, dry_run: bool) -> None:
+    """One sweep; prints what it found and why, a line each."""
+    async with open_buckets(settings) as buckets, open_bus(settings) as bus:
+        janitor = build_janitor(settings, buckets, bus)
+        for finding in await janitor.sweep(await store_time(buckets.temp), dry_run=dry_run):
+            where = f"{finding.file.owner}/{finding.file.filename}"
+            print(f"{finding.need}: {where} (session {finding.session}): {finding.why}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.janitor", description=build_app.__doc__)
+    parser.add_argument("--once", action="store_true", help="sweep once, print what was found, and end")
+    parser.add_argument("--dry-run", action="store_true", help="with --once: change nothing and tell nobody")
+    chosen = parser.parse_args()
+    if chosen.dry_run and not chosen.once:
+        parser.error("--dry-run goes with --once")
+    if not chosen.once:
+        run(build_app, lambda settings: settings.metrics_port)
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        asyncio.run(sweep_once(settings, dry_run=chosen.dry_run))
+    except (ConfigurationError, StoreUnavailable) as error:
+        sys.exit(f"cannot sweep: {error}")
+
+
+if __name__ == "__main__":
+    main()

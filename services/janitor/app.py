@@ -1,0 +1,74 @@
+"""The janitor service: sweeps for what stopped half-way and for what was left behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from libs.common.bus import EventBus
+from libs.common.clock import SystemClock
+from libs.common.preparing import Preparation
+from libs.common.resources import new_bus, open_buckets
+from libs.common.settings import Settings
+from libs.common.store import Buckets, StoreUnavailable
+from libs.common.sweep import NUDGES, Ages, Need, store_time
+from libs.common.web import create_app, installed_version
+from services.janitor.sweeping import Janitor
+
+log = structlog.get_logger(__name__)
+
+
+def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janitor:
+    ages = Ages.of(settings.stale_threshold, settings.recovery_interval)
+    return Janitor(buckets, bus, SystemClock(), ages)
+
+
+async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_interval: float) -> None:
+    """Sweep now and then: for stalled uploads every `recovery_interval` seconds, for everything else too every
+    `cleanup_interval` seconds."""
+    due = 0.0
+    while True:
+        now = janitor.clock.monotonic()
+        needs = frozenset(Need) if now >= due else NUDGES
+        try:
+            await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
+        except StoreUnavailable as error:
+            log.warning("store unavailable, will sweep again", error=str(error))
+        else:
+            due = now + cleanup_interval if now >= due else due
+        await janitor.clock.sleep(min(recovery_interval, cleanup_interval))
+
+
+@asynccontextmanager
+async def sweeping(settings: Settings, buckets: Buckets, bus: EventBus) -> AsyncIterator[None]:
+    """Sweep in the background while the context lasts."""
+    janitor = build_janitor(settings, buckets, bus)
+    task = asyncio.create_task(sweep_forever(janitor, settings.cleanup_interval, settings.recovery_interval))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The application of one janitor process: its sweeps, and probes on METRICS_PORT."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            buckets = await stack.enter_async_context(open_buckets(settings))
+            preparation = Preparation(buckets.temp, buckets.perm)
+            stack.push_async_callback(preparation.close)
+            await preparation.start()
+            bus = new_bus(settings)
+            stack.push_async_callback(bus.close)
+            await bus.start()
+            await stack.enter_async_context(sweeping(settings, buckets, bus))
+            app.state.ready = lambda: {"store": preparation.done, "bus": bus.connected}
+            yield
+
+    app = create_app("HiPER janitor", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
+    return app

@@ -1,0 +1,45 @@
+"""Real backends for the tests that need them, and a loud word about what was left out without them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.backends import MinioServer, RabbitmqServer, docker_available, minio_server, rabbitmq_server
+
+REQUIRED = os.environ.get("E2E") == "required"
+_left_out: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A Docker engine. Without one the test is left out, unless E2E=required."""
+    if not docker_available():
+        if REQUIRED:
+            pytest.fail("E2E=required, but no Docker engine answers")
+        pytest.skip("needs MinIO and RabbitMQ in containers, but no Docker engine answers")
+
+
+@pytest.fixture(scope="session")
+def minio(engine: None) -> Iterator[MinioServer]:
+    with minio_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(engine: None) -> Iterator[RabbitmqServer]:
+    with rabbitmq_server() as server:
+        yield server
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _left_out.append(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left_out:
+        terminalreporter.section("LEFT OUT", sep="!", red=True, bold=True)
+        for nodeid in _left_out:
+            terminalreporter.line(f"not run: {nodeid}", red=True)
+        terminalreporter.line("Start a Docker engine to run them; with E2E=required nothing is left out.", red=True)

@@ -1,0 +1,90 @@
+"""The store fixtures of the contract suite."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from libs.common.store import ObjectStore
+from libs.common.store.filesystem import FilesystemStore
+from tests.backends import docker_available, minio_server
+from tests.contract.store_buckets import SECRET, Bucket, Directory, S3Bucket, new_name
+
+
+class MinioAddress(NamedTuple):
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[MinioAddress]:
+    """A real MinIO: the one at HIPER_TEST_MINIO (host:port), or one in a container."""
+    if endpoint := os.environ.get("HIPER_TEST_MINIO"):
+        yield MinioAddress(endpoint, "minioadmin", "minioadmin")
+        return
+    if not docker_available():
+        if os.environ.get("E2E") == "required":
+            pytest.fail("E2E=required, but no Docker engine answers")
+        pytest.skip("NOT TESTED against MinIO: no Docker engine answers, and HIPER_TEST_MINIO is not set")
+    with minio_server() as server:
+        yield MinioAddress(server.endpoint, server.access_key, server.secret_key)
+
+
+@pytest.fixture(params=["filesystem", pytest.param("minio", marks=pytest.mark.backends)])
+async def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bucket]:
+    """A fresh bucket. The test fails if it leaves anything in it."""
+    fresh: Bucket = Directory(tmp_path / "bucket")
+    if request.param == "minio":
+        address: MinioAddress = request.getfixturevalue("minio")
+        fresh = S3Bucket(address.endpoint, address.access_key, address.secret_key, new_name())
+    store = fresh.open()
+    await store.ensure()
+    await store.close()
+    yield fresh
+    leftovers = await fresh.leftovers()
+    assert leftovers == [], "the test must delete what it made"
+    await fresh.destroy()
+
+
+@pytest.fixture
+async def store(bucket: Bucket) -> AsyncIterator[ObjectStore]:
+    opened = bucket.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(bucket: Bucket) -> AsyncIterator[ObjectStore]:
+    """The same bucket, as another process sees it."""
+    opened = bucket.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(
+    params=[
+        "a directory that is gone",
+        "a port that nobody listens on",
+        "a port that never answers",
+        pytest.param("a wrong secret", marks=pytest.mark.backends),
+    ]
+)
+async def away(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
+    """A store that does not do its work."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        if request.param == "a directory that is gone":
+            (tmp_path / "bucket").write_bytes(b"not a directory")
+            store: ObjectStore = FilesystemStore(tmp_path / "bucket")
+        else:
+            if request.param == "a port that nobody listens on":
+                silent.close()
+            if request.param == "a wrong secret":
+                endpoint = request.getfixturevalue("minio").endpoint
+            store = S3Bucket(endpoint, "minioadmin", SECRET, new_name()).open()
+        yield store
+        await store.close()

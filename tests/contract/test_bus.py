@@ -1,0 +1,657 @@
+"""What every event bus promises, and what only a broker can be asked."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import ConnectionClosed
+from structlog.testing import capture_logs
+
+from libs.common.bus import EventBus, Handler, Poison
+from libs.common.bus._topology import Topology
+from libs.common.bus.memory import MemoryBus, MemoryQueue
+from libs.common.bus.rabbitmq import RabbitBroker, RabbitBus
+from libs.common.events import (
+    EVENT_TYPES,
+    ChunkReceived,
+    ChunkReceivedData,
+    Event,
+    FileCompleted,
+    FileCompletedData,
+    FileRejected,
+    FileRejectedData,
+    PartialFileMoved,
+    PartialFileMovedData,
+    SessionCancelled,
+    SessionData,
+    SessionStale,
+    SessionStalled,
+)
+from tests.contract.bus_fixtures import (
+    QUICK,
+    DeafProxy,
+    Rabbitmq,
+    RabbitRig,
+    Rig,
+    eventually,
+    memory_rig,
+    mortal_rabbitmq,
+    rabbit_rig,
+    rabbitmq,
+    rig,
+)
+
+__all__ = ["memory_rig", "mortal_rabbitmq", "rabbit_rig", "rabbitmq", "rig"]  # fixtures
+
+ABOUT = {"source": "/hiper/test", "subject": "car-7/log.bin"}
+FILE = {"owner": "car-7", "filename": "log.bin", "session": "42-abc"}
+ONE_OF_EACH: list[Event] = [
+    ChunkReceived(**ABOUT, data=ChunkReceivedData(**FILE, start=0, length=42, offset=42, filled_parts=[0])),
+    SessionCancelled(**ABOUT, data=SessionData(**FILE)),
+    SessionStalled(**ABOUT, data=SessionData(**FILE)),
+    SessionStale(**ABOUT, data=SessionData(**FILE)),
+    FileCompleted(**ABOUT, data=FileCompletedData(**FILE, total_size=42)),
+    PartialFileMoved(**ABOUT, data=PartialFileMovedData(**FILE, received_bytes=7)),
+    FileRejected(**ABOUT, data=FileRejectedData(**FILE, declared="aa", computed="bb")),
+]
+TIME_TO_GO_WRONG = 0.2  # seconds to wait for what must not happen
+
+
+def chunks(count: int) -> list[Event]:
+    return [
+        ChunkReceived(
+            **ABOUT, data=ChunkReceivedData(**FILE, start=n, length=1, offset=n + 1, filled_parts=[])
+        )
+        for n in range(count)
+    ]
+
+
+def ids(events: Iterable[Event]) -> set[str]:
+    return {event.id for event in events}
+
+
+def publish(bus: EventBus, events: Iterable[Event]) -> None:
+    for event in events:
+        bus.publish(event)
+
+
+class Inbox:
+    """A handler that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def has(self, events: Iterable[Event], within: float = 20.0) -> None:
+        """Wait for all of the events, in any order and any number of times."""
+        wanted = ids(events)
+        await eventually(lambda: wanted <= ids(self.events), within)
+
+
+@asynccontextmanager
+async def consuming(bus: EventBus, handler: Handler) -> AsyncIterator["asyncio.Task[None]"]:
+    """Subscribe for as long as the block lasts, and let handlers in hand finish at its end."""
+    task = asyncio.create_task(bus.subscribe(handler))
+    try:
+        yield task
+    finally:
+        await bus.stop_consuming()
+        async with asyncio.timeout(10):
+            await task
+
+
+def test_the_examples_are_one_of_each_kind() -> None:
+    assert [type(event) for event in ONE_OF_EACH] == list(EVENT_TYPES)
+
+
+class TestPublishing:
+    async def test_events_for_the_assembler_arrive_equal_to_what_was_published(self, rig: Rig) -> None:
+        bus, inbox = rig.bus(), Inbox()
+        await bus.start()
+        async with consuming(bus, inbox):
+            publish(bus, ONE_OF_EACH)
+            published = [event for event in ONE_OF_EACH if event.for_assembler]
+            await inbox.has(published)
+        assert sorted(inbox.events, key=lambda event: event.type) == sorted(
+            published, key=lambda event: event.type
+        )
+
+    async def test_what_arrives_is_not_the_object_that_was_published(self, rig: Rig) -> None:
+        bus, inbox, event = rig.bus(), Inbox(), ONE_OF_EACH[0]
+        await bus.start()
+        async with consuming(bus, inbox):
+            publish(bus, [event])
+            await inbox.has([event])
+        assert inbox.events[0] is not event
+
+    async def test_events_for_anyone_do_not_reach_the_assembler(self, rig: Rig) -> None:
+        bus, inbox = rig.bus(), Inbox()
+        await bus.start()
+        async with consuming(bus, inbox):
+            publish(bus, (event for event in ONE_OF_EACH if not event.for_assembler))
+            await asyncio.sleep(TIME_TO_GO_WRONG)
+        assert inbox.events == []
+
+    async def test_events_published_before_start_are_kept(self, rig: Rig) -> None:
+        bus, inbox, events = rig.bus(), Inbox(), chunks(10)
+        publish(bus, events)
+        await bus.start()
+        async with consuming(bus, inbox):
+            await inbox.has(events)
+
+    async def test_events_published_while_nobody_consumes_are_kept(self, rig: Rig) -> None:
+        bus, inbox, events = rig.bus(), Inbox(), chunks(50)
+        await bus.start()
+        publish(bus, events)
+        await asyncio.sleep(TIME_TO_GO_WRONG)
+        async with consuming(bus, inbox):
+            await inbox.has(events)
+
+    async def test_an_event_published_after_close_is_dropped_without_a_word(self, rig: Rig) -> None:
+        bus, peer, inbox = rig.bus(), rig.bus(), Inbox()
+        await bus.start()
+        await bus.close()
+        publish(bus, chunks(1))
+        await peer.start()
+        async with consuming(peer, inbox):
+            await asyncio.sleep(TIME_TO_GO_WRONG)
+        assert inbox.events == []
+
+    async def test_close_waits_until_what_was_published_is_in_the_queue(self, rig: Rig) -> None:
+        bus, peer, inbox, events = rig.bus(), rig.bus(), Inbox(), chunks(500)
+        await bus.start()
+        publish(bus, events)
+        await bus.close()
+        await peer.start()
+        async with consuming(peer, inbox):
+            await inbox.has(events)
+
+    async def test_a_bus_is_connected_from_start_to_close(self, rig: Rig) -> None:
+        bus = rig.bus()
+        assert not bus.connected
+        await bus.start()
+        assert bus.connected
+        async with consuming(bus, Inbox()):
+            await eventually(lambda: bus.connected)
+        await bus.close()
+        assert not bus.connected
+
+    async def test_a_bus_can_be_closed_twice_and_without_a_start(self, rig: Rig) -> None:
+        bus, started = rig.bus(), rig.bus()
+        await bus.close()
+        await bus.close()
+        await bus.start()
+        assert not bus.connected
+        await started.start()
+        await started.close()
+
+
+class TestConsuming:
+    async def test_many_handlers_run_at_once_and_no_event_is_lost(self, rig: Rig) -> None:
+        limits = replace(QUICK, concurrency=8)
+        bus, seen, running, most = rig.bus(limits), Counter[str](), 0, 0
+        events = chunks(400)
+
+        async def handler(event: Event) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.002)
+            running -= 1
+            seen[event.id] += 1
+
+        await bus.start()
+        async with consuming(bus, handler):
+            publish(bus, events)
+            await eventually(lambda: len(seen) == len(events))
+        assert set(seen) == ids(events)
+        assert most == limits.concurrency
+
+    async def test_a_handler_that_fails_is_given_the_event_again(self, rig: Rig) -> None:
+        bus, tries, events = rig.bus(), Counter[str](), chunks(20)
+
+        async def handler(event: Event) -> None:
+            tries[event.id] += 1
+            if tries[event.id] == 1:
+                raise RuntimeError("the store is away")
+
+        await bus.start()
+        with capture_logs() as logs:
+            async with consuming(bus, handler):
+                publish(bus, events)
+                await eventually(lambda: tries == dict.fromkeys(ids(events), 2))
+        assert [line["event"] for line in logs].count("event handler failed") == len(events)
+
+    async def test_the_pause_before_a_redelivery_holds_up_no_other_event(self, rig: Rig) -> None:
+        limits = replace(QUICK, concurrency=1, pause=1.0, longest_pause=1.0)
+        bus, inbox = rig.bus(limits), Inbox()
+        failing, *others = chunks(10)
+
+        async def handler(event: Event) -> None:
+            await inbox(event)
+            if event == failing and inbox.events.count(event) == 1:
+                raise RuntimeError("not yet")
+
+        await bus.start()
+        async with consuming(bus, handler):
+            publish(bus, [failing])
+            await inbox.has([failing])
+            publish(bus, others)
+            await inbox.has(others)
+            assert inbox.events.count(failing) == 1
+            await eventually(lambda: inbox.events.count(failing) == 2)
+
+    async def test_after_the_delivery_limit_an_event_is_dead_lettered(self, rig: Rig) -> None:
+        bus, inbox, tries = rig.bus(), Inbox(), 0
+        bad, *good = chunks(5)
+
+        async def handler(event: Event) -> None:
+            nonlocal tries
+            if event == bad:
+                tries += 1
+                raise RuntimeError("a bug")
+            await inbox(event)
+
+        await bus.start()
+        async with consuming(bus, handler):
+            publish(bus, [bad, *good])
+            assert await rig.take_dead_letters(1) == [bad]
+            await inbox.has(good)
+        assert tries == QUICK.delivery_limit
+
+    async def test_poison_is_dead_lettered_at_once_and_the_others_go_on(self, rig: Rig) -> None:
+        bus, inbox = rig.bus(), Inbox()
+        poison, *good = chunks(5)
+
+        async def handler(event: Event) -> None:
+            await inbox(event)
+            if event == poison:
+                raise Poison("no such session")
+
+        await bus.start()
+        async with consuming(bus, handler):
+            publish(bus, [poison, *good])
+            assert await rig.take_dead_letters(1) == [poison]
+            await inbox.has(good)
+        assert inbox.events.count(poison) == 1
+
+    async def test_two_consumers_compete(self, rig: Rig) -> None:
+        limits = replace(QUICK, prefetch=4, concurrency=4)
+        one, other, here, there, events = rig.bus(limits), rig.bus(limits), Inbox(), Inbox(), chunks(100)
+
+        def slowly(inbox: Inbox) -> Handler:
+            async def handler(event: Event) -> None:
+                await asyncio.sleep(0.005)
+                await inbox(event)
+
+            return handler
+
+        await one.start()
+        await other.start()
+        async with consuming(one, slowly(here)), consuming(other, slowly(there)):
+            await eventually(lambda: one.connected and other.connected)
+            publish(one, events)
+            await eventually(lambda: len(here.events) + len(there.events) == len(events))
+        assert here.events
+        assert there.events
+        assert ids(here.events) | ids(there.events) == ids(events)
+
+
+class TestStopping:
+    async def test_the_handler_in_hand_finishes_and_another_consumer_gets_the_rest(self, rig: Rig) -> None:
+        bus, peer = rig.bus(replace(QUICK, concurrency=1)), rig.bus()
+        done, rest, begun, go_on = Inbox(), Inbox(), asyncio.Event(), asyncio.Event()
+        events = chunks(20)
+
+        async def handler(event: Event) -> None:
+            begun.set()
+            await go_on.wait()
+            await done(event)
+
+        await bus.start()
+        await peer.start()
+        publish(bus, events)
+        async with consuming(bus, handler) as subscription:
+            await begun.wait()
+            await bus.stop_consuming()
+            async with consuming(peer, rest):
+                await eventually(lambda: len(rest.events) == len(events) - 1)
+                assert not subscription.done()
+                go_on.set()
+                async with asyncio.timeout(5):
+                    await subscription
+                await asyncio.sleep(TIME_TO_GO_WRONG)
+        assert len(done.events) == 1
+        assert ids(done.events) | ids(rest.events) == ids(events)
+        assert len(rest.events) == len(events) - 1
+
+    async def test_a_failed_event_does_not_sit_out_its_pause(self, rig: Rig) -> None:
+        bus, peer, inbox = rig.bus(replace(QUICK, pause=60, longest_pause=60)), rig.bus(), Inbox()
+        failed = asyncio.Event()
+
+        async def handler(_: Event) -> None:
+            failed.set()
+            raise RuntimeError("the store is away")
+
+        await bus.start()
+        await peer.start()
+        events = chunks(1)
+        async with consuming(bus, handler):
+            publish(bus, events)
+            await failed.wait()
+        async with consuming(peer, inbox):
+            await inbox.has(events)
+
+    async def test_stopping_is_for_good(self, rig: Rig) -> None:
+        bus = rig.bus()
+        await bus.start()
+        await bus.stop_consuming()
+        async with asyncio.timeout(5):
+            await bus.subscribe(Inbox())
+
+    async def test_a_cancelled_subscription_gives_everything_back(self, rig: Rig) -> None:
+        bus, peer, inbox, begun = rig.bus(replace(QUICK, concurrency=1)), rig.bus(), Inbox(), asyncio.Event()
+
+        async def handler(_: Event) -> None:
+            begun.set()
+            await asyncio.sleep(60)
+
+        await bus.start()
+        await peer.start()
+        events = chunks(10)
+        publish(bus, events)
+        subscription = asyncio.create_task(bus.subscribe(handler))
+        await begun.wait()
+        subscription.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await subscription
+        async with consuming(peer, inbox):
+            await inbox.has(events)
+
+    async def test_close_waits_for_the_handler_in_hand(self, rig: Rig) -> None:
+        bus, done, begun = rig.bus(), Inbox(), asyncio.Event()
+
+        async def handler(event: Event) -> None:
+            begun.set()
+            await asyncio.sleep(0.2)
+            await done(event)
+
+        await bus.start()
+        subscription = asyncio.create_task(bus.subscribe(handler))
+        publish(bus, chunks(1))
+        await begun.wait()
+        await bus.close()
+        await subscription
+        assert len(done.events) == 1
+
+    async def test_close_cancels_a_handler_that_outlasts_the_grace(self, rig: Rig) -> None:
+        bus, peer, inbox, begun = rig.bus(), rig.bus(), Inbox(), asyncio.Event()
+
+        async def handler(_: Event) -> None:
+            begun.set()
+            await asyncio.sleep(60)
+
+        await bus.start()
+        await peer.start()
+        events = chunks(1)
+        subscription = asyncio.create_task(bus.subscribe(handler))
+        publish(bus, events)
+        await begun.wait()
+        async with asyncio.timeout(5):
+            await bus.close(grace=0.1)
+            await subscription
+        async with consuming(peer, inbox):
+            await inbox.has(events)
+
+
+class TestMemory:
+    async def test_listeners_see_every_event_whoever_it_is_for(self) -> None:
+        bus, seen = MemoryBus(), list[Event]()
+        bus.listen(seen.append)
+        publish(bus, ONE_OF_EACH)
+        assert seen == ONE_OF_EACH
+
+    async def test_a_listener_that_fails_hides_no_event_from_the_others(self) -> None:
+        def fail(_: Event) -> None:
+            raise RuntimeError("a bug")
+
+        bus, seen = MemoryBus(), list[Event]()
+        bus.listen(fail)
+        bus.listen(seen.append)
+        with capture_logs() as logs:
+            publish(bus, ONE_OF_EACH)
+        assert seen == ONE_OF_EACH
+        assert len(logs) == len(ONE_OF_EACH)
+
+    async def test_beyond_the_limit_the_oldest_events_are_dropped(self) -> None:
+        bus, inbox, events = MemoryBus(MemoryQueue(limit=10)), Inbox(), chunks(30)
+        publish(bus, events)
+        await bus.start()
+        async with consuming(bus, inbox):
+            await inbox.has(events[-10:])
+        assert inbox.events == events[-10:]
+
+    async def test_close_lets_the_consumer_work_the_queue_off(self) -> None:
+        bus, inbox, events = MemoryBus(limits=replace(QUICK, prefetch=2)), Inbox(), chunks(50)
+
+        async def handler(event: Event) -> None:
+            await asyncio.sleep(0.001)
+            await inbox(event)
+
+        await bus.start()
+        subscription = asyncio.create_task(bus.subscribe(handler))
+        await asyncio.sleep(0)
+        publish(bus, events)
+        await bus.close()
+        await subscription
+        assert ids(inbox.events) == ids(events)
+
+    async def test_dead_letters_can_be_read_from_the_bus(self) -> None:
+        bus, events = MemoryBus(limits=QUICK), chunks(1)
+
+        async def handler(_: Event) -> None:
+            raise Poison("no such session")
+
+        async with consuming(bus, handler):
+            publish(bus, events)
+            await eventually(lambda: list(bus.dead_letters) == events)
+
+
+@pytest.mark.backends
+class TestRabbitmq:
+    async def test_events_swallowed_by_a_silent_connection_are_published_again(
+        self, rabbit_rig: RabbitRig, rabbitmq: Rabbitmq
+    ) -> None:
+        assembler, inbox, events = rabbit_rig.bus(), Inbox(), chunks(50)
+        await assembler.start()
+        async with DeafProxy(rabbitmq.url) as proxy, consuming(assembler, inbox):
+            ingest = rabbit_rig.bus(url=proxy.url, publish_timeout=0.5)
+            await ingest.start()
+            proxy.go_deaf()
+            publish(ingest, events)
+            await inbox.has(events)
+            await ingest.close()
+
+    async def test_a_broker_killed_under_load_costs_no_event(
+        self, rabbit_rig: RabbitRig, mortal_rabbitmq: Rabbitmq
+    ) -> None:
+        ingest, assembler, inbox = rabbit_rig.bus(), rabbit_rig.bus(), Inbox()
+        before, during, after = chunks(300), chunks(300), chunks(300)
+        await ingest.start()
+        await assembler.start()
+        async with consuming(assembler, inbox):
+            publish(ingest, before)
+            await eventually(lambda: len(inbox.events) >= 50)
+            publish(ingest, during[:150])
+            await asyncio.to_thread(mortal_rabbitmq.kill)
+            publish(ingest, during[150:])
+            await eventually(lambda: not ingest.connected and not assembler.connected)
+            await asyncio.to_thread(mortal_rabbitmq.start)
+            await eventually(lambda: ingest.connected and assembler.connected, within=60)
+            publish(ingest, after)
+            await inbox.has([*before, *during, *after], within=60)
+
+    async def test_a_broker_that_is_away_at_the_start_gets_everything_later(
+        self, rabbit_rig: RabbitRig, mortal_rabbitmq: Rabbitmq
+    ) -> None:
+        bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(100)
+        await asyncio.to_thread(mortal_rabbitmq.kill)
+        try:
+            async with asyncio.timeout(10):
+                await bus.start()
+            assert not bus.connected
+            publish(bus, events)
+        finally:
+            await asyncio.to_thread(mortal_rabbitmq.start)
+        async with consuming(bus, inbox):
+            await inbox.has(events, within=60)
+
+    @pytest.mark.parametrize(
+        ("user", "vhost", "says"),
+        [
+            ("guest:s3cret-pass", "", "user name or password"),
+            ("guest:guest", "no-such-vhost", "virtual host"),
+        ],
+    )
+    async def test_a_wrong_url_is_named_once_and_raises_nothing(
+        self, rabbit_rig: RabbitRig, rabbitmq: Rabbitmq, user: str, vhost: str, says: str
+    ) -> None:
+        bus = rabbit_rig.bus(url=f"{rabbitmq.url.replace('guest:guest', user)}{vhost}")
+        with capture_logs() as logs:
+            await bus.start()
+            publish(bus, chunks(1))
+            await asyncio.sleep(1.5)  # seconds: room for three more attempts
+            await bus.close(grace=0.1)
+        (complaint,) = [line for line in logs if line["log_level"] == "error"]
+        assert complaint["reason"].startswith("RABBITMQ_URL")
+        assert says in complaint["reason"]
+        assert "s3cret-pass" not in str(logs)
+        await rabbit_rig.bus().start()  # declares what the rig deletes
+
+    async def test_a_message_that_is_no_event_goes_to_the_dead_letters(self, rabbit_rig: RabbitRig) -> None:
+        bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(3)
+        await bus.start()
+        async with rabbit_rig.channel() as channel:
+            exchange = await channel.get_exchange(rabbit_rig.exchange)
+            for body in (b"{not json", b'{"type": "hiper.Unheard.v1"}', _foreign().encode()):
+                await exchange.publish(aio_pika.Message(body), "hiper.ChunkReceived.v1")
+        async with consuming(bus, inbox):
+            publish(bus, events)
+            await inbox.has(events)
+            bodies = await rabbit_rig.take_dead_bodies(3)
+        assert b"{not json" in bodies
+        assert ids(inbox.events) == ids(events)
+
+    async def test_a_consumer_that_dies_of_an_event_does_not_get_it_for_ever(
+        self, rabbit_rig: RabbitRig
+    ) -> None:
+        bus, events = rabbit_rig.bus(), chunks(1)
+        await bus.start()
+        publish(bus, events)
+        await bus.close()
+        for _ in range(QUICK.delivery_limit + 1):
+            async with rabbit_rig.channel() as channel:
+                queue = await channel.get_queue(rabbit_rig.queue)
+                await rabbit_rig.take(queue)  # not acknowledged: back with the connection's end
+        assert await rabbit_rig.take_dead_letters(1) == events
+
+    async def test_a_deleted_queue_is_made_again_for_publishers(self, rabbit_rig: RabbitRig) -> None:
+        bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(10)
+        await bus.start()
+        async with rabbit_rig.channel() as channel:
+            await channel.queue_delete(rabbit_rig.queue)
+        publish(bus, events)
+        await bus.close()
+        peer = rabbit_rig.bus()
+        await peer.start()
+        async with consuming(peer, inbox):
+            await inbox.has(events)
+
+    async def test_a_deleted_queue_is_made_again_for_consumers(self, rabbit_rig: RabbitRig) -> None:
+        bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(10)
+        await bus.start()
+        async with consuming(bus, inbox):
+            await eventually(lambda: bus.connected)
+            async with rabbit_rig.channel() as channel:
+                await channel.queue_delete(rabbit_rig.queue)
+            await eventually(lambda: not bus.connected)
+            await eventually(lambda: bus.connected)
+            publish(bus, events)
+            await inbox.has(events)
+
+    async def test_a_deleted_exchange_is_made_again(self, rabbit_rig: RabbitRig) -> None:
+        bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(10)
+        await bus.start()
+        async with consuming(bus, inbox):
+            async with rabbit_rig.channel() as channel:
+                await channel.exchange_delete(rabbit_rig.exchange)
+            publish(bus, events)
+            await inbox.has(events)
+
+    async def test_a_queue_with_other_properties_is_complained_about(self, rabbit_rig: RabbitRig) -> None:
+        await rabbit_rig.bus().start()
+        other = rabbit_rig.bus(replace(QUICK, delivery_limit=7))
+        with capture_logs() as logs:
+            await other.start()
+        assert not other.connected
+        (complaint,) = [line for line in logs if line["log_level"] == "error"]
+        assert "other properties" in complaint["reason"]
+
+    async def test_beyond_the_buffer_the_oldest_events_are_dropped(self, rabbit_rig: RabbitRig) -> None:
+        bus, inbox, events = rabbit_rig.bus(buffer=10), Inbox(), chunks(30)
+        with capture_logs() as logs:
+            publish(bus, events)
+        assert len(logs) == 1, "one warning for all"
+        await bus.start()
+        async with consuming(bus, inbox):
+            await inbox.has(events[-10:])
+        assert ids(inbox.events) == ids(events[-10:])
+
+    async def test_what_was_in_flight_fills_the_buffer_no_further_either(
+        self, rabbit_rig: RabbitRig, rabbitmq: Rabbitmq
+    ) -> None:
+        assembler, inbox, events = rabbit_rig.bus(), Inbox(), chunks(20)
+        await assembler.start()
+        async with DeafProxy(rabbitmq.url) as proxy, consuming(assembler, inbox):
+            ingest = rabbit_rig.bus(url=proxy.url, buffer=10, publish_timeout=0.5)
+            await ingest.start()
+            proxy.go_deaf()
+            publish(ingest, events[:10])
+            await asyncio.sleep(0.1)  # seconds: they are on their way
+            publish(ingest, events[10:])
+            await eventually(lambda: len(inbox.events) == 10)
+            await ingest.close()
+        assert len(inbox.events) == 10
+
+    async def test_closing_without_a_broker_ends_within_the_grace(self, rabbit_rig: RabbitRig) -> None:
+        bus = rabbit_rig.bus(url="amqp://guest:guest@127.0.0.1:1/")
+        await bus.start()
+        publish(bus, chunks(3))
+        with capture_logs() as logs:
+            async with asyncio.timeout(3):
+                await bus.close(grace=0.5)
+        assert [line["events"] for line in logs if "events" in line] == [3]
+        await rabbit_rig.bus().start()  # declares what the rig deletes
+
+    async def test_the_password_is_in_no_explanation(self) -> None:
+        broker = RabbitBroker("amqp://ingest:s3cret@broker/", Topology(), publish_timeout=1)
+        refused = ConnectionClosed(530, "NOT_ALLOWED - amqp://ingest:s3cret@broker/")
+        assert "virtual host" in broker.explain(refused)
+        assert "s3cret" not in broker.explain(refused)
+        assert "s3cret" not in broker.name
+
+    @pytest.mark.parametrize("url", ["http://broker/", "amqp:///vhost", "broker:5672"])
+    async def test_a_url_that_is_not_of_amqp_is_refused(self, url: str) -> None:
+        with pytest.raises(ValueError, match="RABBITMQ_URL"):
+            RabbitBus(url)
+
+
+def _foreign() -> str:
+    """An event that is not for the assembler, sent to it all the same."""
+    return ONE_OF_EACH[4].model_dump_json()

@@ -1,0 +1,291 @@
+"""The `hiper` command against a real server: what it prints, what it leaves, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from libs.client.cli import app
+from tests.unit.client.live import free_port
+
+Hiper = Callable[..., Result]
+ADMIN_SECRET = "admin-secret-of-the-tests"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `hiper serve`: one for all tests, each of which works with files of its own name."""
+    data, port = tmp_path_factory.mktemp("server"), free_port()
+    settings = {
+        "PORT": str(port),
+        "SECRET_KEY": "k" * 32,
+        "ADMIN_SECRET": ADMIN_SECRET,
+        "TEMP_UPLOAD_DIR": str(data / "temp"),
+        "PERM_UPLOAD_DIR": str(data / "perm"),
+        "AUTH_DIR": str(data / "auth"),
+        "PYTHONPATH": str(ROOT),
+    }
+    with (data / "log").open("wb") as log:
+        command = [sys.executable, "-m", "libs.client.cli", "serve"]
+        with subprocess.Popen(
+            command, cwd=data, env=os.environ | settings, stdout=log, stderr=log
+        ) as process:
+            url = f"http://127.0.0.1:{port}"
+            try:
+                wait_until_ready(url, process)
+                yield url
+            finally:
+                process.send_signal(signal.SIGTERM)
+
+
+def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urlopen(f"{url}/readyz") as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            assert process.poll() is None, "the server did not start"
+            assert time.monotonic() < deadline, "the server does not become ready"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def env(server: str, tmp_path: Path) -> dict[str, str | None]:
+    """Nobody is logged in; no variable of the developer's shell leaks in."""
+    hiper = dict.fromkeys(("HIPER_SERVER", "HIPER_DEVICE_ID", "HIPER_DEVICE_SECRET"))
+    return {**hiper, "XDG_CONFIG_HOME": str(tmp_path / "config"), "TZ": "UTC"}
+
+
+@pytest.fixture
+def anonymous(env: dict[str, str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hiper:
+    """Runs the command, in a directory of its own."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return lambda *args, stdin=None: CliRunner().invoke(app, list(args), input=stdin, env=env)
+
+
+@pytest.fixture
+def hiper(anonymous: Hiper, server: str) -> Hiper:
+    """Runs the command, logged in as the admin."""
+    result = anonymous(
+        "login", "--server", server, "--id", "admin", "--secret-stdin", stdin=f"{ADMIN_SECRET}\n"
+    )
+    assert result.exit_code == 0, result.stderr
+    return anonymous
+
+
+def test_login_verifies_and_saves_for_the_owner_only(anonymous: Hiper, server: str, tmp_path: Path) -> None:
+    result = anonymous("login", stdin=f"{server}\nadmin\n{ADMIN_SECRET}\n")
+    assert result.exit_code == 0
+    assert f"logged in to {server} as admin" in result.stdout
+    assert ADMIN_SECRET not in result.output
+    profile = tmp_path / "config" / "hiper" / "profile.json"
+    assert profile.stat().st_mode & 0o777 == 0o600
+    assert json.loads(profile.read_text())["client_secret"] == ADMIN_SECRET
+
+
+def test_login_with_a_wrong_secret_saves_nothing(anonymous: Hiper, server: str, tmp_path: Path) -> None:
+    result = anonymous("login", "--server", server, "--id", "car-7", "--secret-stdin", stdin="wrong\n")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert "does not accept the id or the secret of 'car-7'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "config").exists()
+
+
+def test_login_without_an_id_cannot_read_a_secret_from_stdin(anonymous: Hiper) -> None:
+    assert anonymous("login", "--secret-stdin", stdin="x\n").exit_code == 2
+
+
+def test_login_refuses_what_is_no_address(anonymous: Hiper) -> None:
+    result = anonymous("login", "--server", "files.example", "--id", "a", "--secret-stdin", stdin="x\n")
+    assert result.exit_code == 1
+    assert "'files.example' is not the address of a server" in result.stderr
+
+
+def test_without_a_login_the_error_says_what_to_do(anonymous: Hiper) -> None:
+    result = anonymous("ls")
+    assert result.exit_code == 1
+    assert "not logged in (run: hiper login" in result.stderr
+
+
+def test_a_server_that_is_away_is_named(anonymous: Hiper, env: dict[str, str | None]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    env |= {"HIPER_SERVER": url, "HIPER_DEVICE_ID": "a", "HIPER_DEVICE_SECRET": "b"}
+    Path("f").write_bytes(b"x")
+    result = anonymous("upload", "--retry-for", "0.2", "f")
+    assert result.exit_code == 1
+    assert f"error: cannot reach {url}: Connection refused" in result.stderr
+
+
+def test_a_file_goes_up_and_down_again(hiper: Hiper) -> None:
+    data = os.urandom(3 * 2**20)
+    Path("drive 1 [Größe].bin").write_bytes(data)
+    result = hiper("upload", "drive 1 [Größe].bin", "--chunk-size", "512KiB", "--jobs", "2")
+    assert (result.exit_code, result.stdout) == (0, "drive 1 [Größe].bin: uploaded, 3.0 MiB\n")
+    assert hiper("upload", "drive 1 [Größe].bin").stdout == "drive 1 [Größe].bin: there already, 3.0 MiB\n"
+    result = hiper("download", "drive 1 [Größe].bin", "-o", "copy")
+    assert (result.exit_code, result.stdout) == (0, "copy: downloaded, 3.0 MiB (verified)\n")
+    assert Path("copy").read_bytes() == data
+
+
+def test_a_download_can_go_to_standard_output(hiper: Hiper) -> None:
+    data = bytes(range(256)) * 100
+    Path("stdout.bin").write_bytes(data)
+    hiper("upload", "stdout.bin")
+    result = hiper("download", "stdout.bin", "-o", "-")
+    assert (result.exit_code, result.stdout_bytes) == (0, data)
+
+
+def test_a_download_goes_into_a_directory_and_replaces_nothing_unasked(hiper: Hiper) -> None:
+    Path("dir.bin").write_bytes(b"new")
+    hiper("upload", "dir.bin")
+    Path("there").mkdir()
+    Path("there/dir.bin").write_bytes(b"old")
+    result = hiper("download", "dir.bin", "-o", "there")
+    assert result.exit_code == 1
+    assert "there/dir.bin exists (replace it with --force" in result.stderr
+    assert hiper("download", "dir.bin", "-o", "there", "--force").exit_code == 0
+    assert Path("there/dir.bin").read_bytes() == b"new"
+
+
+def test_several_files_are_uploaded_and_one_that_fails_does_not_stop_the_others(hiper: Hiper) -> None:
+    for name in ("several-a", "several-c"):
+        Path(name).write_bytes(b"x")
+    result = hiper("upload", "several-a", "several-b", "several-c")
+    assert result.exit_code == 1
+    assert result.stdout == "several-a: uploaded, 1 B\nseveral-c: uploaded, 1 B\n"
+    assert result.stderr == "error: several-b: No such file or directory\n"
+
+
+def test_a_name_is_for_one_file_only(hiper: Hiper) -> None:
+    Path("local").write_bytes(b"x")
+    assert hiper("upload", "local", "local", "--name", "n").exit_code == 2
+    assert hiper("upload", "local", "--name", "remote name?").stdout == "remote name?: uploaded, 1 B\n"
+
+
+def test_a_size_that_is_none_is_a_usage_error(hiper: Hiper) -> None:
+    result = hiper("upload", "f", "--chunk-size", "huge")
+    assert result.exit_code == 2
+    assert "is not a size" in result.stderr
+
+
+def test_another_file_of_that_name_is_an_error_that_says_what_to_do(hiper: Hiper) -> None:
+    Path("taken").write_bytes(b"one")
+    hiper("upload", "taken")
+    Path("taken").write_bytes(b"two")
+    result = hiper("upload", "taken")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "error: a file 'taken' is there already, with other content (remove it first"
+    )
+
+
+def test_status_is_a_line_or_json(hiper: Hiper) -> None:
+    Path("status.bin").write_bytes(b"12345")
+    hiper("upload", "status.bin")
+    assert hiper("status", "status.bin").stdout.startswith("status.bin: complete, 5 B, 20")
+    document = json.loads(hiper("status", "status.bin", "--json", "--watch").stdout)
+    assert (document["status"], document["total_size"], document["owner"]) == ("complete", 5, "admin")
+
+
+def test_the_status_of_a_missing_file_is_an_error(hiper: Hiper) -> None:
+    result = hiper("status", "never-was")
+    assert result.exit_code == 1
+    assert "never-was" in result.stderr
+    assert "hiper ls" in result.stderr
+
+
+def test_ls_is_made_for_programs_where_no_terminal_is(hiper: Hiper) -> None:
+    Path("for ls").write_bytes(b"12345")
+    hiper("upload", "for ls", "--owner", "fleet")
+    name, status, size, modified = hiper("ls", "--owner", "fleet").stdout.rstrip("\n").split("\t")
+    assert (name, status, size) == ("for ls", "complete", "5")
+    (entry,) = [json.loads(line) for line in hiper("ls", "--owner", "fleet", "--json").stdout.splitlines()]
+    assert (entry["filename"], entry["size"]) == ("for ls", 5)
+    assert modified.startswith("20")
+
+
+def test_rm_asks_first_unless_told(hiper: Hiper) -> None:
+    for name in ("rm-1", "rm-2"):
+        Path(name).write_bytes(b"x")
+    hiper("upload", "rm-1", "rm-2")
+    assert hiper("rm", "rm-1", stdin="n\n").exit_code == 1
+    assert hiper("status", "rm-1").exit_code == 0
+    assert "rm-1: deleted" in hiper("rm", "rm-1", stdin="y\n").stdout
+    assert hiper("rm", "rm-2", "--yes").stdout == "rm-2: deleted\n"
+    assert hiper("status", "rm-2").exit_code == 1
+
+
+def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, str | None]) -> None:
+    document = json.loads(hiper("device", "add", "car-7", "--scope", "files:write", "--json").stdout)
+    assert (document["device_id"], document["scopes"]) == ("car-7", ["files:write"])
+    secret = hiper("device", "add", "car-8").stdout.splitlines()[-1]
+    lines = [line.split("\t") for line in hiper("device", "ls").stdout.splitlines()]
+    assert [(line[0], line[2]) for line in lines] == [
+        ("car-7", "files:write"),
+        ("car-8", "files:read files:write"),
+    ]
+    assert [
+        json.loads(line)["device_id"] for line in hiper("device", "ls", "--json").stdout.splitlines()
+    ] == [
+        "car-7",
+        "car-8",
+    ]
+    env |= {"HIPER_DEVICE_ID": "car-8", "HIPER_DEVICE_SECRET": secret}
+    assert (hiper("ls").exit_code, hiper("device", "ls").exit_code) == (0, 1)
+    env |= {"HIPER_DEVICE_ID": None, "HIPER_DEVICE_SECRET": None}
+    assert hiper("device", "revoke", "car-7").stdout == "device car-7 revoked\n"
+    assert hiper("device", "revoke", "car-8").exit_code == 0
+    assert hiper("device", "ls").stdout == ""
+
+
+def test_ctrl_c_says_that_the_upload_can_be_resumed(server: str, tmp_path: Path, hiper: Hiper) -> None:
+    path = tmp_path / "interrupted.bin"
+    path.write_bytes(os.urandom(64 * 2**20))
+    command = [
+        sys.executable,
+        "-m",
+        "libs.client.cli",
+        "upload",
+        str(path),
+        "--chunk-size",
+        "64KiB",
+        "--jobs",
+        "1",
+    ]
+    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while hiper("status", "interrupted.bin").exit_code and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == "interrupted; run the same command again to go on from here\n"
+    result = hiper("upload", str(path))
+    assert result.exit_code == 0
+    assert "of it now)" in result.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["upload"], ["device"], ["device", "add"], ["serve"], ["login"]])
+def test_every_command_explains_itself(anonymous: Hiper, command: list[str]) -> None:
+    result = anonymous(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_the_version_is_told(anonymous: Hiper) -> None:
+    assert anonymous("--version").stdout.startswith("hiper ")

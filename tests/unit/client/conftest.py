@@ -1,0 +1,49 @@
+"""One embedded server for each test, and clients of it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from libs.client import HiperClient
+from libs.common.settings import Settings
+from services.embedded.app import build_app
+from tests.unit.client.live import CuttingProxy, LiveServer
+
+ADMIN_SECRET = "admin-secret-of-the-tests"
+
+
+def make_settings(directory: Path, *, token_life: float = 1800) -> Settings:
+    """`token_life` in seconds."""
+    return Settings(
+        _env_file=None,
+        secret_key=SecretStr("k" * 32),
+        admin_secret=SecretStr(ADMIN_SECRET),
+        access_token_expire_minutes=token_life / 60,
+        temp_upload_dir=directory / "temp",
+        perm_upload_dir=directory / "perm",
+        auth_dir=directory / "auth",
+        log_level="WARNING",
+    )
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    live = LiveServer(lambda: build_app(make_settings(tmp_path / "data")))
+    live.start()
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+async def client(server: LiveServer) -> AsyncIterator[HiperClient]:
+    """The admin, who may do everything; its own files are those of the owner `admin`."""
+    async with HiperClient(server.url, "admin", ADMIN_SECRET, retry_for=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def proxy(server: LiveServer) -> AsyncIterator[CuttingProxy]:
+    async with CuttingProxy(server.port) as proxy:
+        yield proxy

@@ -1,0 +1,120 @@
+"""A real server for the client's tests: uvicorn in a thread, and a wire to it that can be cut."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from fastapi import FastAPI
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class LiveServer:
+    """Listens on a port of its own, that stays the same when it is stopped and started again."""
+
+    def __init__(self, make_app: Callable[[], FastAPI]) -> None:
+        self._make_app = make_app
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        config = uvicorn.Config(
+            self._make_app(), port=self.port, ws="none", log_config=None, timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        deadline = time.monotonic() + 20
+        while not self._server.started:
+            assert self._thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server does not become ready"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the server does not end"
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+class CuttingProxy:
+    """Forwards connections to a port. While `cuts` lasts, each connection is cut once it carried `after` bytes in
+    either direction, without a farewell."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target = target_port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.cuts = 0
+        self.after = 0  # bytes
+        self.done = 0  # connections that were cut
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        writers = [writer]
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            writers.append(far_writer)
+            pumps = [self._pump(reader, far_writer), self._pump(far_reader, writer)]
+            await first_of(pumps)
+        except OSError:
+            pass  # the server is away: so is this connection
+        finally:
+            for each in writers:
+                each.transport.abort()
+            for each in writers:
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carried = 0
+        with contextlib.suppress(OSError):
+            while block := await reader.read(16 * 1024):
+                carried += len(block)
+                if self.cuts > 0 and carried > self.after:
+                    self.cuts -= 1
+                    self.done += 1
+                    return
+                writer.write(block)
+                await writer.drain()
+
+
+async def first_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Return when one of them has ended; the others are cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

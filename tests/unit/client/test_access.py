@@ -1,0 +1,137 @@
+"""Tokens, devices, listing and deleting, on a real server."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libs.client import HiperClient
+from libs.client import files as files_module
+from libs.client.errors import AnswerError, NotFoundError, ServerAwayError, UnauthorizedError
+from services.embedded.app import build_app
+from tests.unit.client.conftest import ADMIN_SECRET, make_settings
+from tests.unit.client.live import CuttingProxy, LiveServer
+
+
+@pytest.fixture
+def short_lived(tmp_path: Path) -> Iterator[LiveServer]:
+    """A server whose tokens live for 3 seconds."""
+    live = LiveServer(lambda: build_app(make_settings(tmp_path / "data", token_life=3)))
+    live.start()
+    yield live
+    live.stop()
+
+
+async def test_a_token_is_renewed_before_it_ends(short_lived: LiveServer) -> None:
+    async with HiperClient(short_lived.url, "admin", ADMIN_SECRET, retry_for=0) as client:
+        await client.upload(b"x", "f")
+        await asyncio.sleep(3.5)
+        assert (await client.status("f")).status == "complete"
+
+
+class OneBadToken:
+    """Hands out a token that no server accepts, and after it was refused those of another provider."""
+
+    def __init__(self, good: HiperClient) -> None:
+        self._good = good
+        self.refused: list[str] = []
+
+    async def token(self) -> str:
+        assert self._good.tokens is not None
+        return await self._good.tokens.token() if self.refused else "bad"
+
+    def expire(self, token: str) -> None:
+        self.refused.append(token)
+
+
+async def test_a_refused_token_is_renewed_and_the_request_repeated(
+    server: LiveServer, client: HiperClient
+) -> None:
+    tokens = OneBadToken(client)
+    async with HiperClient(server.url, tokens=tokens, retry_for=0) as other:
+        assert (await other.upload(b"x" * 2**20, "f")).status == "complete"
+    assert tokens.refused == ["bad"]
+
+
+async def test_a_token_that_is_refused_twice_is_an_error(server: LiveServer, client: HiperClient) -> None:
+    class BadTokens(OneBadToken):
+        async def token(self) -> str:
+            return "bad"
+
+    tokens = BadTokens(client)
+    async with HiperClient(server.url, tokens=tokens, retry_for=30) as other:
+        with pytest.raises(UnauthorizedError):
+            await other.status("f")
+    assert tokens.refused == ["bad"]
+
+
+@pytest.mark.parametrize(("device", "secret"), [("admin", "wrong"), ("nobody", ADMIN_SECRET), ("a:b", "c d")])
+async def test_a_wrong_id_or_secret_is_told_at_once(server: LiveServer, device: str, secret: str) -> None:
+    async with HiperClient(server.url, device, secret, retry_for=30) as client:
+        with pytest.raises(UnauthorizedError, match=f"does not accept the id or the secret of '{device}'"):
+            await client.verify()
+
+
+async def test_a_registered_device_works_until_it_is_revoked(server: LiveServer, client: HiperClient) -> None:
+    new = await client.devices.register("car-7")
+    assert new.scopes == ["files:read", "files:write"]
+    async with HiperClient(server.url, "car-7", new.client_secret, retry_for=10) as car:
+        assert (await car.upload(b"x", "f")).owner == "car-7"
+    assert [device.device_id async for device in client.devices.list()] == ["car-7"]
+    await client.devices.revoke("car-7")
+    assert [device async for device in client.devices.list()] == []
+    async with HiperClient(server.url, "car-7", new.client_secret, retry_for=10) as car:
+        with pytest.raises(UnauthorizedError):
+            await car.verify()
+
+
+async def test_a_device_gets_the_scopes_asked_for_and_no_others(
+    server: LiveServer, client: HiperClient
+) -> None:
+    new = await client.devices.register("reader", ["fleet:read"])
+    assert new.scopes == ["fleet:read"]
+    async with HiperClient(server.url, "reader", new.client_secret, retry_for=10) as reader:
+        with pytest.raises(AnswerError) as caught:
+            await reader.devices.register("car-8")
+    assert (caught.value.status, caught.value.slug) == (403, "forbidden")
+
+
+async def test_a_device_cannot_be_registered_twice_nor_revoked_when_unknown(client: HiperClient) -> None:
+    await client.devices.register("car-7")
+    with pytest.raises(AnswerError, match="registered already"):
+        await client.devices.register("car-7")
+    with pytest.raises(NotFoundError):
+        await client.devices.revoke("car-8")
+
+
+async def test_a_listing_goes_over_all_pages(client: HiperClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "PAGE", 2)
+    wanted = [f"f{i}" for i in range(5)]
+    for name in wanted:
+        await client.upload(name.encode(), name)
+    entries = [entry async for entry in client.list()]
+    assert [entry.filename for entry in entries] == wanted
+    assert {(entry.owner, entry.status, entry.size) for entry in entries} == {("admin", "complete", 2)}
+
+
+async def test_files_of_others_are_named_by_their_owner(client: HiperClient) -> None:
+    await client.upload(b"x", "map.bin", owner="fleet")
+    assert [entry.filename async for entry in client.list(owner="fleet", status="complete")] == ["map.bin"]
+    assert [entry async for entry in client.list()] == []
+    assert (await client.status("map.bin", owner="fleet")).owner == "fleet"
+    await client.delete("map.bin", owner="fleet")
+    with pytest.raises(NotFoundError):
+        await client.status("map.bin", owner="fleet")
+
+
+async def test_deleting_what_is_not_there_is_an_error(client: HiperClient) -> None:
+    with pytest.raises(NotFoundError):
+        await client.delete("f")
+
+
+async def test_an_address_where_nothing_listens_is_named(proxy: CuttingProxy) -> None:
+    proxy.cuts, proxy.after = 100, 0
+    async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=1) as client:
+        with pytest.raises(ServerAwayError, match=proxy.url):
+            await client.verify()

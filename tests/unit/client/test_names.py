@@ -1,0 +1,39 @@
+"""How files are addressed."""
+
+import pytest
+
+from libs.client.client import check_server
+from libs.client.errors import HiperError
+from libs.client.names import RemoteFile
+
+
+def test_a_name_is_one_percent_encoded_segment() -> None:
+    assert RemoteFile("a b?c#d%2F\"'ä;=&.bin").path == "/files/a%20b%3Fc%23d%252F%22%27%C3%A4%3B%3D%26.bin"
+
+
+def test_the_owner_is_asked_for_only_if_given() -> None:
+    assert RemoteFile("f").query == {}
+    assert RemoteFile("f", "fleet").query == {"owner": "fleet"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "bad\udcff"])
+def test_what_no_address_can_carry_is_refused_before_anything_is_sent(name: str) -> None:
+    with pytest.raises(HiperError):
+        RemoteFile.of(name, None)
+
+
+def test_a_name_is_composed_as_the_server_wants_it() -> None:
+    assert RemoteFile.of("Gro\u0308\u00dfe", "car-7") == RemoteFile("Gr\u00f6\u00dfe", "car-7")
+
+
+@pytest.mark.parametrize("server", ["http://h", "https://h:8443/base", "http://[::1]:8000", "http://h/"])
+def test_a_server_is_an_http_address(server: str) -> None:
+    assert check_server(server) == server.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "server", ["", "h:8000", "ftp://h", "http://", "http://h:port", "http://h/?q=1", "http://h/#f"]
+)
+def test_anything_else_is_refused(server: str) -> None:
+    with pytest.raises(HiperError, match="not the address of a server"):
+        check_server(server)

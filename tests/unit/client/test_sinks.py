@@ -1,0 +1,95 @@
+"""Where a download gathers, and what it may be resumed from."""
+
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from libs.client.errors import SourceChangedError
+from libs.client.sinks import FileSink, StreamSink
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+async def test_the_name_is_free_until_the_whole_file_is_there(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "f")
+    await sink.resume()
+    await sink.begin('"1-a"')
+    await sink.write(b"abc")
+    assert names(tmp_path) == ["f.part", "f.part.etag"]
+    await sink.finish()
+    await sink.close()
+    assert names(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"abc"
+
+
+async def test_a_second_sink_goes_on_where_the_first_was_left(tmp_path: Path) -> None:
+    first = FileSink(tmp_path / "f")
+    await first.begin('"1-a"')
+    await first.write(b"abc")
+    await first.close()
+    second = FileSink(tmp_path / "f")
+    await second.resume()
+    assert (second.offset, second.etag) == (3, '"1-a"')
+    await second.write(b"def")
+    assert second.sha256() == hashlib.sha256(b"abcdef").digest()
+    await second.finish()
+    await second.close()
+    assert (tmp_path / "f").read_bytes() == b"abcdef"
+
+
+async def test_bytes_of_an_unknown_version_are_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "f.part").write_bytes(b"whose?")
+    sink = FileSink(tmp_path / "f")
+    await sink.resume()
+    assert (sink.offset, sink.etag) == (0, "")
+    await sink.begin('"1-a"')
+    await sink.write(b"x")
+    await sink.finish()
+    await sink.close()
+    assert (tmp_path / "f").read_bytes() == b"x"
+
+
+async def test_another_version_begins_from_nothing(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "f")
+    await sink.begin('"1-a"')
+    await sink.write(b"old bytes")
+    await sink.begin('"1-b"')
+    await sink.write(b"new")
+    assert sink.sha256() == hashlib.sha256(b"new").digest()
+    await sink.close()
+    assert (tmp_path / "f.part").read_bytes() == b"new"
+    assert (tmp_path / "f.part.etag").read_text() == '"1-b"'
+
+
+async def test_wrong_bytes_are_not_kept(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "f")
+    await sink.begin('"1-a"')
+    await sink.write(b"wrong")
+    await sink.discard()
+    await sink.close()
+    assert names(tmp_path) == []
+
+
+async def test_nothing_is_made_before_the_server_answered(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "f")
+    await sink.resume()
+    await sink.close()
+    assert names(tmp_path) == []
+
+
+async def test_a_stream_gets_the_bytes_but_cannot_begin_twice() -> None:
+    stream = BytesIO()
+    sink = StreamSink(stream)
+    await sink.begin('"1-a"')
+    await sink.write(b"abc")
+    with pytest.raises(SourceChangedError):
+        await sink.begin('"1-b"')
+    await sink.finish()
+    await sink.discard()
+    await sink.close()
+    assert stream.getvalue() == b"abc"
+    assert sink.sha256() == hashlib.sha256(b"abc").digest()

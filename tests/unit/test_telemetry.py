@@ -1,0 +1,93 @@
+"""Logs: one format for every line of the process, and no secrets in it."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from libs.common.telemetry import configure_logging
+from tests.unit.keyrings import plain_settings
+
+
+@pytest.fixture(autouse=True)
+def unchanged_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.getLogger("uvicorn.access").disabled = False
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+def lines(written: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written.splitlines()]
+
+
+def test_structlog_and_the_standard_library_write_the_same_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="json"))
+    structlog.contextvars.bind_contextvars(request_id="r-1")
+    structlog.stdlib.get_logger("hiper").info("stored", length=7)
+    logging.getLogger("uvicorn.error").warning("%s left", "somebody", extra={"port": 8000})
+    ours, theirs = lines(capsys.readouterr().err)
+    assert ours.pop("timestamp").endswith("Z")
+    assert ours == {
+        "event": "stored",
+        "length": 7,
+        "logger": "hiper",
+        "level": "info",
+        "request_id": "r-1",
+    }
+    assert theirs["event"] == "somebody left"
+    assert (theirs["level"], theirs["logger"], theirs["port"]) == ("warning", "uvicorn.error", 8000)
+    assert theirs["request_id"] == "r-1"
+
+
+def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="json", log_level="WARNING"))
+    structlog.stdlib.get_logger("hiper").info("quiet")
+    logging.getLogger("other").info("quiet")
+    assert capsys.readouterr().err == ""
+
+
+def test_uvicorns_access_log_with_its_query_strings_is_off(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings())
+    logging.getLogger("uvicorn.access").info("GET /files?token=abc")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_secrets_are_masked_at_any_depth(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    configure_logging(plain_settings(log_format=log_format))
+    names = ["authorization", "client_secret", "secret", "password", "token", "access_token", "SECRET_KEY"]
+    log = structlog.stdlib.get_logger("hiper")
+    log.info("named", **dict.fromkeys(names, "hush"))
+    log.info("nested", headers={"Authorization": "hush", "inner": {"Set-Cookie": "hush"}})
+    logging.getLogger("other").info("extra", extra={"password": "hush"})
+    written = capsys.readouterr().err
+    assert "hush" not in written
+    assert written.count("***") == len(names) + 3
+
+
+def test_names_that_only_sound_secret_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="json"))
+    structlog.stdlib.get_logger("hiper").info("named", token_id="a", key="b", secrets=2)
+    (line,) = lines(capsys.readouterr().err)
+    assert (line["token_id"], line["key"], line["secrets"]) == ("a", "b", 2)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_tracebacks_do_not_show_local_variables(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    configure_logging(plain_settings(log_format=log_format))
+    hidden = "HUSH".lower()
+    try:
+        raise ValueError(len(hidden))
+    except ValueError:
+        structlog.stdlib.get_logger("hiper").exception("failed")
+        logging.getLogger("other").exception("failed")
+    written = capsys.readouterr().err
+    assert written.count("ValueError: 4") == 2
+    assert "hush" not in written
