@@ -28,6 +28,12 @@ def _masked(key: str, value: Any) -> Any:
     return value
 
 
+def _drop_color_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """uvicorn repeats its messages in this key, with escape codes."""
+    event.pop("color_message", None)
+    return event
+
+
 def configure_logging(settings: Settings) -> None:
     """Send every log line of the process to standard error, as LOG_FORMAT, from LOG_LEVEL on."""
     shared: list[Processor] = [
@@ -50,7 +56,11 @@ def configure_logging(settings: Settings) -> None:
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared[:3], structlog.stdlib.ExtraAdder(), *shared[3:]],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _drop_color_message,
+            *_renderers(settings),
+        ],
     )
     _route_standard_library(formatter, settings.log_level)
 

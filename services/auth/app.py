@@ -1,12 +1,14 @@
 """The auth service: devices and their tokens."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
 from libs.common.authn import Authn
 from libs.common.clock import Clock
+from libs.common.preparing import Preparation
+from libs.common.resources import new_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore
@@ -16,25 +18,29 @@ from services.auth.routes import router
 from services.auth.state import Auth
 
 
-def build_app(settings: Settings, auth_store: ObjectStore, clock: Clock | None = None) -> FastAPI:
-    """The application. Raises ConfigurationError when its settings cannot work.
+def build_app(settings: Settings, clock: Clock | None = None, auth_store: ObjectStore | None = None) -> FastAPI:
+    """The application of one auth process, on the auth bucket of the settings unless another store is given.
 
-    The caller makes the bucket before the application starts, and closes the store after it ended.
+    Raises ConfigurationError when the settings cannot work. The store is closed with the application.
     """
-    authn = Authn(TokenVerifier(settings), Revocations(auth_store, settings.revocation_interval, clock))
-    auth = Auth.build(settings, auth_store, authn.revocations, clock)
+    store = auth_store or new_store(settings, "auth")
+    authn = Authn(TokenVerifier(settings), Revocations(store, settings.revocation_interval, clock))
+    auth = Auth.build(settings, store, authn.revocations, clock)
+    preparation = Preparation(store)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await authn.start()
-        await auth.start()
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            for part in (preparation, authn, auth):
+                stack.push_async_callback(part.close)
+                await part.start()
             yield
-        finally:
-            await auth.close()
-            await authn.close()
 
-    app = create_app("HiPER auth", __doc__ or "", installed_version(), lifespan, authn.ready)
+    def ready() -> Mapping[str, bool]:
+        return {"store": preparation.done, **authn.ready()}
+
+    app = create_app("HiPER auth", __doc__ or "", installed_version(), lifespan, ready)
     app.state.authn, app.state.auth = authn, auth
     app.include_router(router)
     return app

@@ -28,9 +28,7 @@ def load_or_create_secret(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be used for a secret: {error}") from error
     if len(secret.encode()) < MIN_SECRET_BYTES:
-        raise ConfigurationError(
-            f"{path} has a secret of less than {MIN_SECRET_BYTES} bytes: delete the file"
-        )
+        raise ConfigurationError(f"{path} has a secret of less than {MIN_SECRET_BYTES} bytes: delete the file")
     if exposed:
         log.warning("secret_file_exposed", path=str(path), remedy=f"chmod 600 {path}")
     return secret

@@ -45,9 +45,7 @@ def parse_token_request(body: bytes, authorization: str) -> TokenRequest:
 
 def _fields(body: bytes) -> dict[str, str]:
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"
-        )
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
     except ValueError as error:
         raise refused("invalid_request", "The body is no form in UTF-8") from error
     fields = dict(pairs)
@@ -60,9 +58,7 @@ def _credentials(fields: dict[str, str], authorization: str) -> tuple[str, tuple
     """One way to authenticate, not two (RFC 6749, section 2.3)."""
     if not authorization:
         if "client_id" not in fields or "client_secret" not in fields:
-            raise refused(
-                "invalid_client", "Send the client's id and secret with HTTP Basic, or as form fields"
-            )
+            raise refused("invalid_client", "Send the client's id and secret with HTTP Basic, or as form fields")
         return fields["client_id"], (fields["client_secret"],)
     client_id, secret = _basic(authorization)
     if "client_secret" in fields or fields.get("client_id", client_id) != client_id:

@@ -33,9 +33,7 @@ _ATTEMPTS = 5
 class Ledger:
     """The revocations as this replica knows and writes them."""
 
-    def __init__(
-        self, store: ObjectStore, view: Revocations, token_life: int, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, store: ObjectStore, view: Revocations, token_life: int, clock: Clock | None = None) -> None:
         """`view` is this process's own, to be told at once. `token_life` is in seconds."""
         self._store = store
         self._view = view

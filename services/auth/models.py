@@ -34,9 +34,7 @@ class Device(BaseModel):
     device_id: str
     scopes: list[Scope]
     created_at: datetime
-    secrets: list[SecretHash] = Field(
-        description="The current one first; then older ones that still overlap."
-    )
+    secrets: list[SecretHash] = Field(description="The current one first; then older ones that still overlap.")
     tokens_from: int = Field(0, description="Least `iat` (seconds since the epoch) of its tokens.")
 
 

@@ -32,9 +32,7 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
 @router.post(
     "/token",
     tags=["tokens"],
-    responses=problem_responses(
-        Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE
-    ),
+    responses=problem_responses(Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE),
     openapi_extra=TOKEN_FORM,
 )
 async def issue_token(request: Request, response: Response, auth: State) -> TokenAnswer:
@@ -48,9 +46,7 @@ async def issue_token(request: Request, response: Response, auth: State) -> Toke
         raise refused("invalid_scope", f"This client may have: {' '.join(sorted(client.scopes))}")
     token = auth.issuer.issue(client.client_id, scopes, earliest=client.tokens_from)
     response.headers.update(NO_STORE)
-    return TokenAnswer(
-        access_token=token.encoded, expires_in=token.expires_in, scope=" ".join(sorted(scopes))
-    )
+    return TokenAnswer(access_token=token.encoded, expires_in=token.expires_in, scope=" ".join(sorted(scopes)))
 
 
 @router.get("/.well-known/jwks.json", tags=["tokens"])

@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from fastapi import Path, Query, Request, Security
 
@@ -51,12 +51,13 @@ def _owner(principal: Principal, owner: str | None) -> str:
     return owner
 
 
-def utf8_query(request: Request) -> None:
-    """Refuse a query that is not UTF-8, before its bytes turn into replacement characters."""
+def utf8_address(request: Request) -> None:
+    """Refuse a path or query that is not UTF-8, before its bytes turn into replacement characters."""
     try:
+        unquote(request.scope.get("raw_path") or b"", errors="strict")
         parse_qsl(request.scope["query_string"].decode("ascii"), errors="strict")
     except UnicodeError:
-        raise Problem(Kind.BAD_REQUEST, "The query is not percent-encoded UTF-8.") from None
+        raise Problem(Kind.BAD_REQUEST, "The address is not percent-encoded UTF-8.") from None
 
 
 def file_to_read(

@@ -7,7 +7,7 @@ from libs.common.gather import complete_file, partial_runs
 from libs.common.layout import FileId, closing_fact, fact_key, new_session
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, FenceExpired, StoreUnavailable
+from libs.common.store import LEASE, Buckets, FenceExpired, StoreUnavailable
 from services.ingest.pins import Pin
 
 _TRIES = 4
@@ -24,11 +24,13 @@ class Canceller:
 
     async def cancel(self, file: FileId, pin: Pin) -> None:
         """Once this returns, no chunk of the upload is acknowledged any more and the name counts as free: a new
-        upload may start as soon as the assembler is done. Raises NOT_FOUND and PRECONDITION_FAILED problems."""
+        upload may start as soon as the assembler is done. Raises NOT_FOUND and PRECONDITION_FAILED problems.
+
+        Takes a lease where an upload is open: so long may an ingest replica act on a look from before the marker."""
         for _ in range(_TRIES):
             seen = await look(self._buckets.temp, file, self._clock)
             if "cancel" in seen.closing:
-                return self._publish(file, next(iter(seen.sessions)))
+                return await self._told(seen, next(iter(seen.sessions)))
             pin.admit(await self._current(seen))
             sessions = list(seen.sessions) or [new_session(0, self._replica)]
             try:
@@ -38,7 +40,7 @@ class Canceller:
                     await self._buckets.temp.put(key, b"", fence=seen.fence)
             except FenceExpired:
                 continue
-            return self._publish(file, sessions[0])
+            return await self._told(seen, sessions[0])
         raise StoreUnavailable("the store is too slow to cancel within a lease")
 
     async def _current(self, seen: Look) -> list[str]:
@@ -53,6 +55,8 @@ class Canceller:
             raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")
         return sorted({run.session for run in runs})
 
-    def _publish(self, file: FileId, session: str) -> None:
-        data = SessionData(owner=file.owner, filename=file.filename, session=session)
-        self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(file), data=data))
+    async def _told(self, seen: Look, session: str) -> None:
+        data = SessionData(owner=seen.file.owner, filename=seen.file.filename, session=session)
+        self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(seen.file), data=data))
+        if seen.open:
+            await self._clock.sleep(LEASE)

@@ -3,27 +3,30 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
 import numpy as np
+import structlog
 
 from libs.common.extents import Extent, split
 from libs.common.problems import Kind, Problem
 from services.ingest.payload import Payload
 
-_GRACE = 10.0  # seconds before the least rate counts
-
+P = ParamSpec("P")
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Deadline:
-    """Seconds and bytes per second that a body must keep to."""
+    """Seconds and bytes per second that a body must keep to; the least rate counts after `grace` seconds."""
 
     total: float
     idle: float
     least_rate: float
+    grace: float = 10.0
 
 
 class Budget:
@@ -70,7 +73,7 @@ async def timed(stream: AsyncIterator[bytes], deadline: Deadline) -> AsyncIterat
             return
         received += len(block)
         elapsed = loop.time() - began
-        if elapsed > _GRACE and received < deadline.least_rate * elapsed:
+        if elapsed > deadline.grace and received < deadline.least_rate * elapsed:
             raise _too_slow(received)
         yield block
 
@@ -124,10 +127,11 @@ async def receive(
     prefix: bytes,
     budget: Budget,
 ) -> AsyncIterator[Received]:
-    """Take in exactly the extent's bytes; the payload lives as long as the context. Raises MALFORMED_CHUNK."""
+    """Take in exactly the extent's bytes; the payload lives as long as the context. Raises MALFORMED_CHUNK, and BUSY
+    when neither memory nor disk has room."""
     digester = Digester(extent, part_size, algorithms, prefix)
     in_memory = budget.take(extent.length)
-    spool: bytearray | IO[bytes] = bytearray() if in_memory else await asyncio.to_thread(tempfile.TemporaryFile)
+    spool: bytearray | IO[bytes] = bytearray() if in_memory else await _on_disk(tempfile.TemporaryFile)
     try:
         received = 0
         async for block in blocks:
@@ -138,17 +142,26 @@ async def receive(
             if isinstance(spool, bytearray):
                 spool += block
             else:
-                await asyncio.to_thread(spool.write, block)
+                await _on_disk(spool.write, block)
         if received < extent.length:
             raise wrong_length(extent, str(received))
         if not isinstance(spool, bytearray):
-            await asyncio.to_thread(spool.flush)
+            await _on_disk(spool.flush)
         yield Received(Payload(extent, spool), digester.checksum, digester.extents(), digester.whole())
     finally:
         if isinstance(spool, bytearray):
             budget.give_back(extent.length)
         else:
             spool.close()
+
+
+async def _on_disk(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call on the spool. Raises BUSY when the disk is full or failing."""
+    try:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    except OSError as error:
+        log.warning("cannot_spool", error=str(error))
+        raise Problem(Kind.BUSY, "There is no room for this chunk now. Nothing of it is stored: try again.") from error
 
 
 def wrong_length(extent: Extent, received: str) -> Problem:

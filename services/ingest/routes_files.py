@@ -13,7 +13,7 @@ from libs.common.layout import FileId
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, OwnerQuery, file_to_delete, file_to_read, readable_owner, utf8_query
+from services.ingest.access import Caller, OwnerQuery, file_to_delete, file_to_read, readable_owner, utf8_address
 from services.ingest.listing import Section
 from services.ingest.models import FilesAnswer, StatusAnswer
 from services.ingest.pins import Pin, etag, parse_tags
@@ -21,7 +21,7 @@ from services.ingest.ranges import http_date, parse_range, range_applies
 from services.ingest.reading import FileState
 from services.ingest.state import Ingest, ingest
 
-router = APIRouter(tags=["files"], dependencies=[Depends(utf8_query)])
+router = APIRouter(tags=["files"], dependencies=[Depends(utf8_address)])
 
 _ALWAYS = (Kind.BAD_FILENAME, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.REJECTED, Kind.STORE_UNAVAILABLE)
 Readable = Annotated[FileId, Depends(file_to_read)]
@@ -78,7 +78,8 @@ async def download(
     if if_none_match is not None and state.state == "complete" and not_modified(if_none_match, state):
         return Response(status_code=304, headers=headers)
     wanted = None
-    if range_applies(if_range, etag(state.tag), state.modified):
+    # Only GET knows ranges: RFC 9110, section 14.2
+    if request.method == "GET" and range_applies(if_range, etag(state.tag), state.modified):
         wanted = parse_range(range_, state.total_size, state.offset)
     if wanted is None and state.state != "complete":
         raise Problem(

@@ -13,7 +13,7 @@ from libs.common.layout import FileId, part_size
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, OwnerQuery, utf8_query, writable_owner
+from services.ingest.access import Caller, OwnerQuery, utf8_address, writable_owner
 from services.ingest.models import UploadAnswer
 from services.ingest.pins import Pin, etag
 from services.ingest.receive import Received, receive, timed, wrong_length
@@ -21,7 +21,8 @@ from services.ingest.state import Ingest, ingest
 from services.ingest.wire import HEADER, Claim, parse_content_range, parse_header, refuse_unreachable
 from services.ingest.writing import Ack, Chunk
 
-_NO_TYPE = {"", "application/octet-stream", "application/x-www-form-urlencoded"}  # what clients send unasked
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+[ -~]{0,200}", re.ASCII)  # RFC 9110, section 8.3.1
+_NO_TYPE = {"application/octet-stream", "application/x-www-form-urlencoded"}  # what clients send unasked
 _PROBLEMS = problem_responses(
     Kind.MALFORMED_CHUNK,
     Kind.CHECKSUM_MISMATCH,
@@ -40,6 +41,7 @@ _PROBLEMS = problem_responses(
     Kind.PRECONDITION_FAILED,
     Kind.TOO_LARGE,
     Kind.CLOSING,
+    Kind.BUSY,
     Kind.STORE_UNAVAILABLE,
 )
 _BODY: dict[str, Any] = {
@@ -54,7 +56,7 @@ _BODY: dict[str, Any] = {
 router = APIRouter(tags=["upload"])
 
 
-@router.post("/upload", dependencies=[Depends(utf8_query)], responses=_PROBLEMS, openapi_extra=_BODY)
+@router.post("/upload", dependencies=[Depends(utf8_address)], responses=_PROBLEMS, openapi_extra=_BODY)
 async def upload(
     request: Request,
     response: Response,
@@ -187,7 +189,11 @@ def verify(received: Received, claim: Claim, sent: dict[str, bytes]) -> None:
 
 
 def media_type(sent: str, filename: str) -> str:
-    """The file's media type: what the client says, or what the name suggests."""
-    if sent.partition(";")[0].strip().lower() in _NO_TYPE:
-        return mimetypes.guess_type(filename)[0] or "application/octet-stream"
-    return sent
+    """The file's media type: what the client says, or what the name suggests. It is stored and sent back, so
+    what is not a media type does not count."""
+    if _MEDIA_TYPE.fullmatch(sent) and sent.partition(";")[0].strip().lower() not in _NO_TYPE:
+        return sent
+    guess, compression = mimetypes.guess_type(filename)
+    if compression:  # the bytes are those of the compressed form
+        guess = f"application/{compression}" if compression == "gzip" else None
+    return guess or "application/octet-stream"

@@ -18,6 +18,7 @@ HOSTILE_KEYS = [
     "files/vin-1/not in XML \x01\ufffe\uffff",
     "files/vin-1/" + "x" * 254,
     "files/vin-1/" + "é" * 127,
+    "files/vin-1/ ",
     ".hidden/file",
     "-rf/--help",
 ]
@@ -36,12 +37,18 @@ def utf8(key: str) -> bytes:
     return key.encode()
 
 
+def prefixes(key: str) -> list[str]:
+    """Every prefix of a key that can be listed, the shortest first."""
+    cut = (key[:end] for end in range(len(key) + 1))
+    return [prefix for prefix in cut if prefix.rpartition("/")[2].strip() not in (".", "..")]
+
+
 @st.composite
 def key_sets(draw: st.DrawFn) -> list[str]:
     """Different keys of which none is a folder of another. The characters are those that sort around a slash."""
     keys: list[str] = []
     for segments in draw(st.lists(st.lists(_segments, min_size=1, max_size=3), min_size=1, max_size=12)):
-        if any(segment.strip() in ("", ".", "..") for segment in segments):
+        if any(segment.strip() in (".", "..") for segment in segments):
             continue
         key = "/".join(segments)
         if not any(f"{key}/".startswith(f"{other}/") or f"{other}/".startswith(f"{key}/") for other in keys):

@@ -177,8 +177,11 @@ class TestPublishing:
         assert not bus.connected
         await bus.start()
         assert bus.connected
-        async with consuming(bus, Inbox()):
-            await eventually(lambda: bus.connected)
+        inbox, events = Inbox(), chunks(1)
+        async with consuming(bus, inbox):
+            publish(bus, events)
+            await inbox.has(events)
+            assert bus.connected
         await bus.close()
         assert not bus.connected
 
@@ -285,22 +288,22 @@ class TestConsuming:
         limits = replace(QUICK, prefetch=4, concurrency=4)
         one, other, here, there, events = rig.bus(limits), rig.bus(limits), Inbox(), Inbox(), chunks(100)
 
-        def slowly(inbox: Inbox) -> Handler:
+        def until_both_have_some(inbox: Inbox) -> Handler:
             async def handler(event: Event) -> None:
-                await asyncio.sleep(0.005)
                 await inbox(event)
+                await eventually(lambda: bool(here.events and there.events))
 
             return handler
 
         await one.start()
         await other.start()
-        async with consuming(one, slowly(here)), consuming(other, slowly(there)):
-            await eventually(lambda: one.connected and other.connected)
-            publish(one, events)
-            await eventually(lambda: len(here.events) + len(there.events) == len(events))
-        assert here.events
-        assert there.events
-        assert ids(here.events) | ids(there.events) == ids(events)
+        publish(one, events)
+        async with (
+            consuming(one, until_both_have_some(here)),
+            consuming(other, until_both_have_some(there)),
+        ):
+            await eventually(lambda: ids(here.events) | ids(there.events) == ids(events))
+        assert len(here.events) + len(there.events) == len(events)
 
 
 class TestStopping:
@@ -452,6 +455,14 @@ class TestMemory:
         await subscription
         assert ids(inbox.events) == ids(events)
 
+    async def test_consumers_take_turns(self) -> None:
+        queue, here, there = MemoryQueue(), Inbox(), Inbox()
+        one, other = MemoryBus(queue), MemoryBus(queue)
+        async with consuming(one, here), consuming(other, there):
+            await asyncio.sleep(0)  # both subscribe
+            publish(one, chunks(20))
+            await eventually(lambda: len(here.events) == len(there.events) == 10)
+
     async def test_dead_letters_can_be_read_from_the_bus(self) -> None:
         bus, events = MemoryBus(limits=QUICK), chunks(1)
 
@@ -548,6 +559,20 @@ class TestRabbitmq:
         assert b"{not json" in bodies
         assert ids(inbox.events) == ids(events)
 
+    async def test_a_message_is_a_persistent_cloudevent_routed_by_its_type(
+        self, rabbit_rig: RabbitRig
+    ) -> None:
+        bus, events = rabbit_rig.bus(), chunks(1)
+        await bus.start()
+        publish(bus, events)
+        async with rabbit_rig.channel() as channel:
+            message = await rabbit_rig.take(await channel.get_queue(rabbit_rig.queue))
+            await message.ack()
+        assert message.content_type == "application/cloudevents+json"
+        assert message.routing_key == message.type == events[0].type
+        assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+        assert message.body == events[0].model_dump_json().encode()
+
     async def test_a_consumer_that_dies_of_an_event_does_not_get_it_for_ever(
         self, rabbit_rig: RabbitRig
     ) -> None:
@@ -577,12 +602,12 @@ class TestRabbitmq:
         bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(10)
         await bus.start()
         async with consuming(bus, inbox):
-            await eventually(lambda: bus.connected)
+            publish(bus, events[:1])
+            await inbox.has(events[:1])
             async with rabbit_rig.channel() as channel:
                 await channel.queue_delete(rabbit_rig.queue)
             await eventually(lambda: not bus.connected)
-            await eventually(lambda: bus.connected)
-            publish(bus, events)
+            publish(bus, events[1:])
             await inbox.has(events)
 
     async def test_a_deleted_exchange_is_made_again(self, rabbit_rig: RabbitRig) -> None:

@@ -25,7 +25,7 @@ from libs.common.store import (
     read,
 )
 from tests.contract.store_buckets import SECRET, UPLOADED
-from tests.contract.store_keys import HOSTILE_KEYS, REFUSED_KEYS, key_sets, utf8
+from tests.contract.store_keys import HOSTILE_KEYS, REFUSED_KEYS, key_sets, prefixes, utf8
 
 MIB = 2**20
 PART = 5 * MIB  # bytes, the least that S3 takes for any part but the last
@@ -305,7 +305,7 @@ class TestKeys:
         assert await read(store, key) == b"hostile"
         assert (await store.stat(key)).key == key
         assert await keys_of(store, key) == [key, f"{key}!"]
-        assert await keys_of(store, key[:-1]) == [key, f"{key}!"]
+        assert await keys_of(store, prefixes(key)[-2]) == [key, f"{key}!"]
         page = await store.list("", start_after=key)
         assert [info.key for info in page.objects] == [f"{key}!"]
         await store.delete_many([key])
@@ -342,16 +342,22 @@ class TestList:
         self, store: ObjectStore, keys: list[str], data: st.DataObject
     ) -> None:
         in_order = sorted(keys, key=utf8)
-        await asyncio.gather(*(store.put(key, b"") for key in keys))
-        whole = data.draw(st.sampled_from(in_order), "prefix of")
-        prefix = whole[: data.draw(st.integers(0, len(whole)), "length")]
+        prefix = data.draw(
+            st.sampled_from(in_order).flatmap(lambda key: st.sampled_from(prefixes(key))), "prefix"
+        )
         after = data.draw(st.sampled_from(["", *in_order, "a", "a/", "b0"]), "start_after")
         limit = data.draw(st.integers(1, 5), "limit")
+        await asyncio.gather(*(store.put(key, b"") for key in keys))
         page = await store.list(prefix, start_after=after, limit=limit)
+        await clear(store)
         expected = [key for key in in_order if key.startswith(prefix) and utf8(key) > utf8(after)]
         assert [info.key for info in page.objects] == expected[:limit]
         assert page.truncated == (len(expected) > limit)
-        await clear(store)
+
+    @pytest.mark.parametrize("prefix", ["../", "a/../", "a/..", "./", ".", "/", "a//", "/etc/", "a/ . "])
+    async def test_a_prefix_that_no_key_can_have_is_refused(self, store: ObjectStore, prefix: str) -> None:
+        with pytest.raises(ValueError, match="prefix"):
+            await store.list(prefix)
 
     async def test_pages_follow_each_other_without_gap_or_repeat(self, store: ObjectStore) -> None:
         keys = sorted(f"k/{n % 3}/{n:02d}" for n in range(20))

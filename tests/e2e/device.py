@@ -60,9 +60,9 @@ class Device:
     async def status(self, filename: str) -> Answer:
         return await self.request("GET", f"/files/{filename}/status")
 
-    async def wait_for(self, filename: str, status: str, timeout: float = 60) -> dict[str, Any]:
+    async def wait_for(self, filename: str, status: str, within: float = 60) -> dict[str, Any]:
         """Poll until the file has the status."""
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             while True:
                 code, answer = await self.status(filename)
                 if code == 200 and answer["status"] == status:

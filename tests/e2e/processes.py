@@ -42,7 +42,7 @@ class Process:
         names = {"PORT": str(self.port), "METRICS_PORT": str(self.port)}
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.env, **names}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-X", "dev", "-W", "error", "-m", self.module]
+            command = [sys.executable, "-W", "error", "-m", self.module]
             self.popen = subprocess.Popen(command, env=environment, cwd=self.log.parent, stdout=log, stderr=log)
         if wait:
             self.wait_until_ready()

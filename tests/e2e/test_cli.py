@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,9 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     with (data / "log").open("wb") as log:
         command = [sys.executable, "-m", "libs.client.cli", "serve"]
-        with subprocess.Popen(
-            command, cwd=data, env=os.environ | settings, stdout=log, stderr=log
-        ) as process:
+        with subprocess.Popen(command, cwd=data, env=os.environ | settings, stdout=log, stderr=log) as process:
             url = f"http://127.0.0.1:{port}"
             try:
                 wait_until_ready(url, process)
@@ -79,9 +78,7 @@ def anonymous(env: dict[str, str | None], tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.fixture
 def hiper(anonymous: Hiper, server: str) -> Hiper:
     """Runs the command, logged in as the admin."""
-    result = anonymous(
-        "login", "--server", server, "--id", "admin", "--secret-stdin", stdin=f"{ADMIN_SECRET}\n"
-    )
+    result = anonymous("login", "--server", server, "--id", "admin", "--secret-stdin", stdin=f"{ADMIN_SECRET}\n")
     assert result.exit_code == 0, result.stderr
     return anonymous
 
@@ -188,9 +185,7 @@ def test_another_file_of_that_name_is_an_error_that_says_what_to_do(hiper: Hiper
     Path("taken").write_bytes(b"two")
     result = hiper("upload", "taken")
     assert result.exit_code == 1
-    assert result.stderr.startswith(
-        "error: a file 'taken' is there already, with other content (remove it first"
-    )
+    assert result.stderr.startswith("error: a file 'taken' is there already, with other content (remove it first")
 
 
 def test_status_is_a_line_or_json(hiper: Hiper) -> None:
@@ -218,6 +213,39 @@ def test_ls_is_made_for_programs_where_no_terminal_is(hiper: Hiper) -> None:
     assert modified.startswith("20")
 
 
+def test_ls_is_a_table_on_a_terminal(hiper: Hiper, env: dict[str, str | None]) -> None:
+    Path("[table]").write_bytes(b"12345")
+    hiper("upload", "[table]")
+    env |= {"FORCE_COLOR": "1"}  # makes rich believe that there is a terminal
+    lines = hiper("ls").stdout.splitlines()
+    assert re.sub(r"\x1b\[[0-9;]*m", "", lines[0]).split() == ["NAME", "STATUS", "SIZE", "CHANGED"]
+    assert any(line.startswith("[table]") and "5 B" in line for line in lines)
+
+
+def test_watching_an_upload_ends_when_it_is_complete(hiper: Hiper, tmp_path: Path) -> None:
+    path = tmp_path / "watched.bin"
+    path.write_bytes(os.urandom(24 * 2**20))
+    command = [
+        sys.executable,
+        "-m",
+        "libs.client.cli",
+        "upload",
+        str(path),
+        "--chunk-size",
+        "64KiB",
+        "--jobs",
+        "1",
+    ]
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL):
+        deadline = time.monotonic() + 30
+        while hiper("status", "watched.bin").exit_code and time.monotonic() < deadline:
+            time.sleep(0.05)
+        lines = hiper("status", "watched.bin", "--watch").stdout.splitlines()
+    assert re.match(r"watched.bin: pending, .* of 24.0 MiB \(\d+ %\), last change 20", lines[0])
+    assert lines[-1].startswith("watched.bin: complete, 24.0 MiB")
+
+
 def test_rm_asks_first_unless_told(hiper: Hiper) -> None:
     for name in ("rm-1", "rm-2"):
         Path(name).write_bytes(b"x")
@@ -238,9 +266,7 @@ def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, 
         ("car-7", "files:write"),
         ("car-8", "files:read files:write"),
     ]
-    assert [
-        json.loads(line)["device_id"] for line in hiper("device", "ls", "--json").stdout.splitlines()
-    ] == [
+    assert [json.loads(line)["device_id"] for line in hiper("device", "ls", "--json").stdout.splitlines()] == [
         "car-7",
         "car-8",
     ]

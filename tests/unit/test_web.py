@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import httpx
@@ -311,5 +312,14 @@ async def test_openapi_documents_problems_and_nothing_that_is_never_sent(client:
     assert (await client.get("/docs")).status_code == 200
 
 
-def test_the_version_is_the_installed_one_or_zero() -> None:
-    assert installed_version()[0].isdigit()
+def test_the_version_is_that_of_the_installed_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libs.common.web.app.distribution_version", {"hiper-automotive": "1.2.3"}.__getitem__)
+    assert installed_version() == "1.2.3"
+
+
+def test_a_checkout_that_is_not_installed_has_version_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("libs.common.web.app.distribution_version", absent)
+    assert installed_version() == "0"

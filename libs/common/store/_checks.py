@@ -17,9 +17,16 @@ def check_key(key: str) -> None:
         raise ValueError(f"not a key for an object: {key!r}")
 
 
-def is_plain_segment(segment: str) -> bool:
+def check_prefix(prefix: str) -> None:
+    """Refuse what no key can begin with, and what MinIO does not look for: a last segment `.` or `..`."""
+    *folders, rest = prefix.split("/")
+    if not all(map(_is_plain, [*folders, rest or "-"])):
+        raise ValueError(f"not a prefix of keys: {prefix!r}")
+
+
+def _is_plain(segment: str) -> bool:
     """Whether a segment names something below its parent. MinIO takes ` .. ` for `..`, hence the strip."""
-    return segment.strip() not in ("", ".", "..") and "\0" not in segment
+    return segment != "" and segment.strip() not in (".", "..") and "\0" not in segment
 
 
 def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -44,7 +51,7 @@ def check_parts(parts: Sequence[PartInfo]) -> None:
 
 
 def _fits(segment: str) -> bool:
-    return is_plain_segment(segment) and len(segment.encode()) <= MAX_SEGMENT_BYTES
+    return _is_plain(segment) and len(segment.encode()) <= MAX_SEGMENT_BYTES
 
 
 def _travels(text: str) -> bool:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from libs.common.store._checks import RESERVED, is_plain_segment
+from libs.common.store._checks import RESERVED, check_prefix
 
 
 class Found(NamedTuple):
@@ -17,10 +17,10 @@ class Found(NamedTuple):
 
 def walk(root: bytes, prefix: str, after: str) -> Iterator[Found]:
     """Files whose key begins with `prefix` and is greater than `after`. Reads only directories that can hold
-    one; files that vanish meanwhile are left out. Raises OSError (also when the root itself is not there)."""
+    one; files that vanish meanwhile are left out. Raises ValueError for a prefix
+    that would lead out of the root, and OSError (also when the root is not there)."""
+    check_prefix(prefix)
     folder = prefix[: prefix.rfind("/") + 1]
-    if folder and not all(map(is_plain_segment, folder[:-1].split("/"))):
-        return
     for key, entry in _below(root, folder.encode(), prefix.encode(), after.encode()):
         try:
             stat = entry.stat(follow_symlinks=False)

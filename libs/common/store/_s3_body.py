@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
 from libs.common.store import Body, Stream
@@ -33,10 +34,15 @@ class Upload(Payload):
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.failure = None
-        async with aclosing(self._blocks()) as blocks:
-            async for block in blocks:
-                async with asyncio.timeout(STUCK):
-                    await writer.write(block)
+        try:
+            async with aclosing(self._blocks()) as blocks:
+                async for block in blocks:
+                    async with asyncio.timeout(STUCK):
+                        await writer.write(block)
+        except BaseException:
+            if isinstance(writer, StreamWriter) and writer.transport:
+                writer.transport.abort()  # closing would first send what is in its buffer, for as long as it takes
+            raise
 
     async def _blocks(self) -> AsyncGenerator[bytes | memoryview, None]:
         if not isinstance(self._body, Stream):

@@ -18,7 +18,7 @@ from libs.common.store import (
     ObjectNotFound,
     StoreUnavailable,
 )
-from libs.common.store._checks import check_key
+from libs.common.store._checks import check_key, check_prefix
 from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Answer, Request, S3Client
 from libs.common.store._s3_errors import NoSuchRange, Refused, failure
 from libs.common.store._s3_multipart import META, S3Multipart, attributes, parsed
@@ -139,6 +139,7 @@ class MinioStore(S3Multipart):
         )
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
+        check_prefix(prefix)
         query = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit), "prefix": prefix}
         if start_after:
             query["start-after"] = start_after

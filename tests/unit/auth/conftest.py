@@ -41,7 +41,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 async def app(settings: Settings, store: FilesystemStore, clock: ManualClock) -> AsyncIterator[FastAPI]:
-    app = build_app(settings, store, clock)
+    app = build_app(settings, clock, store)
     async with app.router.lifespan_context(app):
         yield app
 

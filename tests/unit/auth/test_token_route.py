@@ -173,7 +173,7 @@ async def endless() -> Any:
 
 
 async def test_without_an_admin_secret_there_is_no_admin(store: FilesystemStore) -> None:
-    app = build_app(plain_settings(secret_key=SECRET), store)
+    app = build_app(plain_settings(secret_key=SECRET), auth_store=store)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         for secret in ("", "admin", ADMIN_SECRET):
             assert_refused(await AuthApi(client).token("admin", secret), "invalid_client")

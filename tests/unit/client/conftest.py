@@ -1,9 +1,11 @@
 """One embedded server for each test, and clients of it."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from libs.client import HiperClient
@@ -14,11 +16,19 @@ from tests.unit.client.live import CuttingProxy, LiveServer
 ADMIN_SECRET = "admin-secret-of-the-tests"
 
 
-def make_settings(directory: Path, *, token_life: float = 1800) -> Settings:
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> Iterator[None]:
+    """The servers log errors only."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.reset_defaults()
+
+
+def make_settings(directory: Path, *, token_life: float = 1800, secret_key: str = "k" * 32) -> Settings:
     """`token_life` in seconds."""
     return Settings(
         _env_file=None,
-        secret_key=SecretStr("k" * 32),
+        secret_key=SecretStr(secret_key),
         admin_secret=SecretStr(ADMIN_SECRET),
         access_token_expire_minutes=token_life / 60,
         temp_upload_dir=directory / "temp",

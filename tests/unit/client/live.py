@@ -60,6 +60,9 @@ class CuttingProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
         self.after = 0  # bytes
+        self.lose_answer = (
+            0  # the first, second... answer from now on is lost, and the connection with it; 0: none
+        )
         self.done = 0  # connections that were cut
 
     async def __aenter__(self) -> Self:
@@ -84,7 +87,7 @@ class CuttingProxy:
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             writers.append(far_writer)
-            pumps = [self._pump(reader, far_writer), self._pump(far_reader, writer)]
+            pumps = [self._pump(reader, far_writer, False), self._pump(far_reader, writer, True)]
             await first_of(pumps)
         except OSError:
             pass  # the server is away: so is this connection
@@ -96,17 +99,26 @@ class CuttingProxy:
                     await each.wait_closed()
             self._tasks.discard(task)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         carried = 0
         with contextlib.suppress(OSError):
             while block := await reader.read(16 * 1024):
                 carried += len(block)
-                if self.cuts > 0 and carried > self.after:
-                    self.cuts -= 1
+                if self._cut(carried, answers):
                     self.done += 1
                     return
                 writer.write(block)
                 await writer.drain()
+
+    def _cut(self, carried: int, answers: bool) -> bool:
+        """Whether to cut a connection that carried so many bytes. A small answer is one block."""
+        if answers and self.lose_answer:
+            self.lose_answer -= 1
+            return not self.lose_answer
+        if self.cuts and carried > self.after:
+            self.cuts -= 1
+            return True
+        return False
 
 
 async def first_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:

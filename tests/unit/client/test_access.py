@@ -30,6 +30,17 @@ async def test_a_token_is_renewed_before_it_ends(short_lived: LiveServer) -> Non
         assert (await client.status("f")).status == "complete"
 
 
+async def test_a_server_with_a_new_key_makes_the_client_fetch_a_new_token(tmp_path: Path) -> None:
+    keys = iter(("a" * 32, "b" * 32))
+    live = LiveServer(lambda: build_app(make_settings(tmp_path / "data", secret_key=next(keys))))
+    live.start()
+    async with HiperClient(live.url, "admin", ADMIN_SECRET, retry_for=10) as client:
+        await client.upload(b"x", "f")
+        await asyncio.to_thread(live.restart)
+        assert (await client.status("f")).status == "complete"
+    live.stop()
+
+
 class OneBadToken:
     """Hands out a token that no server accepts, and after it was refused those of another provider."""
 
@@ -123,6 +134,18 @@ async def test_files_of_others_are_named_by_their_owner(client: HiperClient) -> 
     await client.delete("map.bin", owner="fleet")
     with pytest.raises(NotFoundError):
         await client.status("map.bin", owner="fleet")
+
+
+async def test_a_deletion_whose_answer_was_lost_is_not_an_error(
+    client: HiperClient, proxy: CuttingProxy
+) -> None:
+    await client.upload(b"x", "f")
+    proxy.lose_answer = 3  # after those for the token and the status
+    async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=10) as far:
+        await far.delete("f")
+    assert proxy.done == 1
+    with pytest.raises(NotFoundError):
+        await client.status("f")
 
 
 async def test_deleting_what_is_not_there_is_an_error(client: HiperClient) -> None:

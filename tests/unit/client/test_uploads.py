@@ -109,6 +109,18 @@ async def test_a_link_that_keeps_breaking_gets_the_file_through(
     assert await content(client, "f") == data
 
 
+async def test_a_lost_first_answer_does_not_start_a_second_upload(
+    proxy: CuttingProxy, client: HiperClient
+) -> None:
+    data = os.urandom(3 * MIB)
+    proxy.lose_answer = 3  # after those for the token and the status
+    async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far:
+        result = await far.upload(data, "f", chunk_size=MIB)
+    assert proxy.done == 1
+    assert result.sent_bytes == len(data) - MIB  # the server had stored the first
+    assert await content(client, "f") == data
+
+
 @pytest.mark.parametrize("size", [0, 1])
 async def test_the_smallest_files_arrive_too(client: HiperClient, size: int) -> None:
     result = await client.upload(b"x" * size, "f")
@@ -166,14 +178,16 @@ async def test_an_unfinished_upload_of_another_size_is_a_clear_error(client: Hip
         await client.upload(b"12345", "f")
 
 
-async def send_without_digest(client: HiperClient, name: str, payload: bytes, total: int) -> None:
-    """The first bytes of an upload, as a small device sends them: with the 9-byte header and nothing declared."""
+async def send_without_digest(
+    client: HiperClient, name: str, payload: bytes, total: int, start: int = 0
+) -> None:
+    """A chunk as a small device sends it: with the 9-byte header and nothing declared."""
     assert client.tokens is not None
     async with aiohttp.ClientSession() as session:
         response = await session.post(
             f"{client.server}/upload",
             params={"filename": name, "total_size": str(total)},
-            data=encode_chunk(0, payload),
+            data=encode_chunk(start, payload),
             headers={"Authorization": f"Bearer {await client.tokens.token()}"},
         )
         assert response.status == 200, await response.text()
@@ -184,6 +198,16 @@ async def test_a_small_device_s_upload_can_be_taken_over(client: HiperClient) ->
     await send_without_digest(client, "f", data[:1000], len(data))
     result = await client.upload(data, "f")
     assert result.sent_bytes == len(data) - 1000
+    assert await content(client, "f") == data
+
+
+async def test_more_gaps_than_the_server_lists_are_filled(client: HiperClient) -> None:
+    data = os.urandom(330)
+    for start in range(0, len(data), 3):
+        await send_without_digest(client, "f", data[start : start + 1], len(data), start)
+    assert (await client.status("f")).missing_ranges_truncated
+    result = await client.upload(data, "f")
+    assert result.sent_bytes == len(data) - len(range(0, len(data), 3))
     assert await content(client, "f") == data
 
 

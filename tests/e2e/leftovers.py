@@ -1,0 +1,33 @@
+"""Looking behind the API: what lies in the buckets and queues."""
+
+import asyncio
+import time
+
+from libs.common.store import list_all
+from libs.common.store.minio import MinioStore
+from tests.backends import MinioServer, RabbitmqServer
+
+
+async def keys_in(env: dict[str, str], minio: MinioServer, bucket: str) -> list[str]:
+    store = MinioStore(
+        endpoint=minio.endpoint,
+        access_key=minio.access_key,
+        secret_key=minio.secret_key,
+        bucket=env[f"{bucket}_BUCKET"],
+    )
+    try:
+        return [info.key for info in await list_all(store, "")]
+    finally:
+        await store.close()
+
+
+async def nothing_left(env: dict[str, str], minio: MinioServer, rabbitmq: RabbitmqServer, within: float = 60) -> None:
+    """The temporary bucket empties, and so does every queue; nothing was dead-lettered."""
+    deadline = time.monotonic() + within
+    while (keys := await keys_in(env, minio, "TEMP")) or any(depths(rabbitmq).values()):
+        assert time.monotonic() < deadline, f"left: {keys[:5]} of {len(keys)} objects, queues {depths(rabbitmq)}"
+        await asyncio.sleep(0.5)
+
+
+def depths(rabbitmq: RabbitmqServer) -> dict[str, int]:
+    return rabbitmq.queue_depths()

@@ -1,0 +1,107 @@
+"""What the client makes of answers that are not from a HiPER server, and of none."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from libs.client import HiperClient, transport
+from libs.client.errors import AnswerError, HiperError, ServerAwayError, UntrustedServerError
+
+Stranger = Callable[[bytes], Awaitable[str]]
+
+
+class Tokens:
+    """A token without asking anybody."""
+
+    async def token(self) -> str:
+        return "token"
+
+    def expire(self, token: str) -> None:
+        raise AssertionError("no stranger here answers 401")
+
+
+@pytest.fixture
+async def stranger() -> AsyncIterator[Stranger]:
+    """Starts something that says the same to everybody who asks, and tells its address. Nothing: says nothing."""
+    servers: list[asyncio.Server] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    async def start(answer: bytes) -> str:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            await reader.read(1000)
+            writer.write(answer)
+            if answer:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        servers.append(server)
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    yield start
+    for writer in writers:
+        writer.close()
+        await writer.wait_closed()
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+def http(status: str, content_type: str, body: str, *more: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *more]
+    return "\r\n".join([*head, "", body]).encode()
+
+
+async def ask(address: str, *, scheme: str = "http", retry_for: float = 0) -> HiperError:
+    async with HiperClient(f"{scheme}://{address}", tokens=Tokens(), retry_for=retry_for) as client:
+        with pytest.raises(HiperError) as caught:
+            await client.status("f")
+        return caught.value
+
+
+async def test_a_web_page_is_not_taken_for_an_answer(stranger: Stranger) -> None:
+    error = await ask(await stranger(http("200 OK", "text/html", "<p>Welcome</p>")))
+    assert "not like a HiPER server" in str(error)
+
+
+async def test_a_redirect_is_named_and_not_followed(stranger: Stranger) -> None:
+    answer = http("301 Moved", "text/html", "", "Location: https://files.example/")
+    assert str(await ask(await stranger(answer))) == "the server sends us to https://files.example/"
+
+
+async def test_a_proxy_s_page_is_an_error_of_the_moment(stranger: Stranger) -> None:
+    error = await ask(await stranger(http("502 Bad Gateway", "text/html", "<p>sorry</p>")))
+    assert (str(error), error.retry) == ("the server answered 502 Bad Gateway", "yes")
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '"text"'])
+async def test_an_error_with_a_broken_document_is_named_by_its_status(stranger: Stranger, body: str) -> None:
+    error = await ask(await stranger(http("400 Bad Request", "application/problem+json", body)))
+    assert isinstance(error, AnswerError)
+    assert str(error) == "the server answered 400 Bad Request"
+
+
+async def test_an_answer_that_breaks_off_is_tried_again(stranger: Stranger) -> None:
+    address = await stranger(http("200 OK", "application/json", "{}")[:-1])
+    error = await ask(address)
+    assert isinstance(error, ServerAwayError)
+    assert address in str(error)
+
+
+async def test_silence_is_not_waited_for_without_end(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SILENCE_TIMEOUT", 0.1)
+    address = await stranger(b"")
+    assert str(await ask(address)) == f"cannot reach http://{address}: no answer in time"
+
+
+async def test_a_certificate_that_is_none_is_not_tried_again(stranger: Stranger) -> None:
+    error = await ask(await stranger(b"this is not TLS"), scheme="https", retry_for=30)
+    assert isinstance(error, UntrustedServerError)
+
+
+async def test_a_name_that_is_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = await ask("nowhere.invalid")
+    assert str(error).startswith("cannot reach http://nowhere.invalid: ")
