@@ -28,7 +28,7 @@ from libs.client.window import Progress, Upload
 CHUNK_SIZE = 8 * 2**20  # bytes: one part of most files
 JOBS = 4  # chunks in flight at the same time
 TRANSFER_PATIENCE = 900.0  # seconds without progress before a transfer gives up
-CALL_PATIENCE = 10.0  # seconds that a small request goes on trying
+CALL_PATIENCE = 30.0  # seconds that a small request goes on trying
 
 
 class HiperClient:

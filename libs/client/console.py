@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from libs.client.bars import Lines
 from libs.client.client import TRANSFER_PATIENCE, HiperClient
 from libs.client.errors import HiperError
 from libs.client.profile import credentials
@@ -55,7 +56,13 @@ def fail(error: Exception) -> NoReturn:
 def client(retry_for: float = TRANSFER_PATIENCE, on_retry: Notify | None = None) -> HiperClient:
     """A client with the credentials of the environment or the profile."""
     who = credentials(os.environ)
-    return HiperClient(who.server, who.device_id, who.client_secret, retry_for=retry_for, on_retry=on_retry)
+    return HiperClient(
+        who.server,
+        who.device_id,
+        who.client_secret,
+        retry_for=retry_for,
+        on_retry=on_retry or Lines(err()).retrying,
+    )
 
 
 def run(work: Callable[[], Coroutine[Any, Any, ResultT]], interrupted: str = "interrupted") -> ResultT:

@@ -40,10 +40,13 @@ class Device:
 
     async def try_once(self, filename: str, total: int, start: int, payload: bytes, *, raw: bool = True) -> Answer:
         self.tries += 1
-        headers, body = {}, encode_chunk(start, payload)
-        if raw:
+        headers, body = {}, payload
+        if not payload:
+            headers["Content-Range"] = "bytes */0"
+        elif raw:
             headers["Content-Range"] = f"bytes {start}-{start + len(payload) - 1}/{total}"
-            body = payload
+        else:
+            body = encode_chunk(start, payload)
         params = {"filename": filename, "total_size": str(total)}
         return await self.request("POST", "/upload", params=params, data=io.BytesIO(body), headers=headers)
 

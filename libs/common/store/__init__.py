@@ -44,8 +44,9 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What the store knows of an object. `modified` is the store's time in seconds since the epoch;
-    content_type and metadata are filled by `stat` only."""
+    """What the store knows of an object. `modified` is when it became visible, in the store's time, in seconds
+    since the epoch (`stat` may round it down to whole ones). Only `stat` fills content_type and metadata, whose
+    names come in lower case."""
 
     key: str
     size: int
@@ -95,6 +96,10 @@ class ObjectStore(Protocol):
     Every method raises StoreUnavailable when the store is away, refuses, is full or does not answer in time.
     A write that returned is durable and visible to every later call of every process. A write that raised
     StoreUnavailable may take effect at any later time. No object is ever visible half-written.
+
+    A key is segments joined by `/`, at most 1,024 bytes of UTF-8, each segment 1 to 255. ValueError refuses what no
+    adapter takes, before anything is done: a segment `.` or `..` (spaces around it or not), NUL, and `.hiper` as the
+    first. No key may be the folder of another (`a` beside `a/b`): the filesystem refuses it, MinIO hides one of them.
     """
 
     async def ensure(self) -> None:
@@ -114,7 +119,8 @@ class ObjectStore(Protocol):
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Store an object, replacing what is under its key. Metadata is ASCII. Raises FenceExpired."""
+        """Store an object, replacing what is under its key. Metadata is printable ASCII. Raises FenceExpired; what
+        a Stream raises comes through, and nothing is stored then."""
         ...
 
     def get(
@@ -133,7 +139,8 @@ class ObjectStore(Protocol):
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
         """One page of the objects whose key begins with `prefix` and is greater than `start_after`, at most
-        `limit` (1 to 1000) of them. A prefix need not end at a slash. Uploads in progress are not objects."""
+        `limit` (1 to 1000) of them. A prefix need not end at a slash, but its last segment may not be `.` or `..`.
+        Uploads in progress are not objects."""
         ...
 
     async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
@@ -153,7 +160,8 @@ class ObjectStore(Protocol):
         ...
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
-        """Store part `number` (1 to 10,000), replacing it if it is there. Raises UploadNotFound."""
+        """Store part `number` (1 to 10,000), replacing it if it is there. Two processes may put the same bytes at
+        once; other bytes, only one after the other. Raises UploadNotFound, and what a Stream raises."""
         ...
 
     async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
@@ -163,8 +171,9 @@ class ObjectStore(Protocol):
     async def complete_multipart(
         self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
     ) -> None:
-        """Make the parts, in ascending order, one object, atomically. Raises UploadNotFound (also when another
-        process completed it a moment ago) and FenceExpired."""
+        """Make the parts, numbered 1, 2, 3..., one object, atomically. Raises UploadNotFound (also when another
+        process completed it a moment ago), FenceExpired, and ValueError for parts that are not the upload's. May
+        take 15 s to say that the store is away: stores join the parts before they answer."""
         ...
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
