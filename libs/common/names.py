@@ -5,6 +5,7 @@ import unicodedata
 from libs.common.problems import Kind, Problem
 
 MAX_FILENAME_BYTES = 255  # of UTF-8: what every file system and object store takes as one name
+_RESERVED = "__XLDIR__"  # how MinIO writes a name that ends in a slash
 FLEET = "fleet"  # the owner of what is published to every device
 
 
@@ -26,6 +27,8 @@ def _what_is_wrong(filename: str) -> str | None:
         return "holds a slash, a backslash or a control character"
     if len(filename.encode()) > MAX_FILENAME_BYTES:
         return f"is {len(filename.encode())} bytes long in UTF-8; at most {MAX_FILENAME_BYTES} are allowed"
+    if filename.endswith(_RESERVED):
+        return f"ends in {_RESERVED}, which object stores keep for themselves"
     if not unicodedata.is_normalized("NFC", filename):
         return "is not in Unicode normalization form C (NFC)"
     return None

@@ -12,9 +12,7 @@ from libs.common.store._s3_xml import Document
 from libs.common.store.filesystem import FilesystemStore
 from libs.common.store.minio import MinioStore
 
-UPLOADED = (
-    "files/vin-1/log.bin"  # the key of every multipart upload in the suite: MinIO lists uploads by exact key
-)
+UPLOADED = "files/vin-1/log.bin"  # the key of every multipart upload in the suite: MinIO lists uploads by exact key
 REGION = "us-east-1"
 SECRET = "never-tell-anybody"  # of the stores that are away
 
@@ -70,9 +68,7 @@ class S3Bucket:
     async def leftovers(self) -> list[str]:
         store, client = self.open(), self._client()
         answer = await client.send(Request(method="GET", query={"uploads": "", "prefix": UPLOADED}))
-        uploads = [
-            f"upload {upload_id}" for [upload_id] in Document(answer.body).records("Upload", "UploadId")
-        ]
+        uploads = [f"upload {upload_id}" for [upload_id] in Document(answer.body).records("Upload", "UploadId")]
         objects = [info.key for info in await list_all(store, "")]
         await store.close()
         await client.close()

@@ -63,9 +63,7 @@ TIME_TO_GO_WRONG = 0.2  # seconds to wait for what must not happen
 
 def chunks(count: int) -> list[Event]:
     return [
-        ChunkReceived(
-            **ABOUT, data=ChunkReceivedData(**FILE, start=n, length=1, offset=n + 1, filled_parts=[])
-        )
+        ChunkReceived(**ABOUT, data=ChunkReceivedData(**FILE, start=n, length=1, offset=n + 1, filled_parts=[]))
         for n in range(count)
     ]
 
@@ -118,9 +116,7 @@ class TestPublishing:
             publish(bus, ONE_OF_EACH)
             published = [event for event in ONE_OF_EACH if event.for_assembler]
             await inbox.has(published)
-        assert sorted(inbox.events, key=lambda event: event.type) == sorted(
-            published, key=lambda event: event.type
-        )
+        assert sorted(inbox.events, key=lambda event: event.type) == sorted(published, key=lambda event: event.type)
 
     async def test_what_arrives_is_not_the_object_that_was_published(self, rig: Rig) -> None:
         bus, inbox, event = rig.bus(), Inbox(), ONE_OF_EACH[0]
@@ -559,9 +555,7 @@ class TestRabbitmq:
         assert b"{not json" in bodies
         assert ids(inbox.events) == ids(events)
 
-    async def test_a_message_is_a_persistent_cloudevent_routed_by_its_type(
-        self, rabbit_rig: RabbitRig
-    ) -> None:
+    async def test_a_message_is_a_persistent_cloudevent_routed_by_its_type(self, rabbit_rig: RabbitRig) -> None:
         bus, events = rabbit_rig.bus(), chunks(1)
         await bus.start()
         publish(bus, events)
@@ -573,9 +567,7 @@ class TestRabbitmq:
         assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
         assert message.body == events[0].model_dump_json().encode()
 
-    async def test_a_consumer_that_dies_of_an_event_does_not_get_it_for_ever(
-        self, rabbit_rig: RabbitRig
-    ) -> None:
+    async def test_a_consumer_that_dies_of_an_event_does_not_get_it_for_ever(self, rabbit_rig: RabbitRig) -> None:
         bus, events = rabbit_rig.bus(), chunks(1)
         await bus.start()
         publish(bus, events)

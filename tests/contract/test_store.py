@@ -64,18 +64,14 @@ def breaking(size: int, error: Exception) -> Stream:
 
 class TestPutAndGet:
     @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, streamed])
-    async def test_an_object_reads_as_it_was_put(
-        self, store: ObjectStore, wrap: Callable[[bytes], Any]
-    ) -> None:
+    async def test_an_object_reads_as_it_was_put(self, store: ObjectStore, wrap: Callable[[bytes], Any]) -> None:
         data = bytes(range(256)) * 1024
         await store.put("a/b.bin", wrap(data))
         assert await read(store, "a/b.bin") == data
         await clear(store)
 
     @pytest.mark.parametrize("wrap", [bytes, streamed])
-    async def test_an_empty_object_is_an_object(
-        self, store: ObjectStore, wrap: Callable[[bytes], Any]
-    ) -> None:
+    async def test_an_empty_object_is_an_object(self, store: ObjectStore, wrap: Callable[[bytes], Any]) -> None:
         await store.put("empty", wrap(b""))
         assert await read(store, "empty") == b""
         assert (await store.stat("empty")).size == 0
@@ -199,9 +195,7 @@ class TestStreamedBodies:
         await clear(store)
 
     @pytest.mark.parametrize("claimed", [MIB - 1, MIB + 1])
-    async def test_a_body_of_another_length_than_claimed_is_refused(
-        self, store: ObjectStore, claimed: int
-    ) -> None:
+    async def test_a_body_of_another_length_than_claimed_is_refused(self, store: ObjectStore, claimed: int) -> None:
         body = Stream(claimed, streamed(bytes(MIB)).blocks)
         with pytest.raises(ValueError, match="stream"):
             await store.put("k", body)
@@ -221,9 +215,7 @@ class TestStreamedBodies:
         assert await read(store, "to") == data
         await clear(store)
 
-    async def test_nobody_sees_an_object_before_it_is_whole(
-        self, store: ObjectStore, other: ObjectStore
-    ) -> None:
+    async def test_nobody_sees_an_object_before_it_is_whole(self, store: ObjectStore, other: ObjectStore) -> None:
         half, go_on = asyncio.Event(), asyncio.Event()
 
         async def blocks() -> AsyncIterator[bytes]:
@@ -313,9 +305,7 @@ class TestKeys:
         await clear(store)
 
     @pytest.mark.parametrize("key", REFUSED_KEYS)
-    async def test_a_key_that_some_adapter_cannot_take_is_refused_by_all(
-        self, store: ObjectStore, key: str
-    ) -> None:
+    async def test_a_key_that_some_adapter_cannot_take_is_refused_by_all(self, store: ObjectStore, key: str) -> None:
         calls: list[Coroutine[Any, Any, object]] = [
             store.put(key, b""),
             read(store, key),
@@ -342,9 +332,7 @@ class TestList:
         self, store: ObjectStore, keys: list[str], data: st.DataObject
     ) -> None:
         in_order = sorted(keys, key=utf8)
-        prefix = data.draw(
-            st.sampled_from(in_order).flatmap(lambda key: st.sampled_from(prefixes(key))), "prefix"
-        )
+        prefix = data.draw(st.sampled_from(in_order).flatmap(lambda key: st.sampled_from(prefixes(key))), "prefix")
         after = data.draw(st.sampled_from(["", *in_order, "a", "a/", "b0"]), "start_after")
         limit = data.draw(st.integers(1, 5), "limit")
         await asyncio.gather(*(store.put(key, b"") for key in keys))
@@ -428,9 +416,7 @@ class TestDelete:
                 assert await read(which, f"deep/folder/{name}") == name.encode()
                 await which.delete_many([f"deep/folder/{name}"])
 
-        await asyncio.gather(
-            *(come_and_go(which, f"{n}-{id(which)}") for n in range(4) for which in (store, other))
-        )
+        await asyncio.gather(*(come_and_go(which, f"{n}-{id(which)}") for n in range(4) for which in (store, other)))
         assert await keys_of(store) == []
 
 
@@ -493,9 +479,7 @@ class TestMultipart:
         assert await read(store, UPLOADED) == data
         await clear(store)
 
-    async def test_an_upload_is_over_once_it_is_completed(
-        self, store: ObjectStore, other: ObjectStore
-    ) -> None:
+    async def test_an_upload_is_over_once_it_is_completed(self, store: ObjectStore, other: ObjectStore) -> None:
         upload = await store.create_multipart(UPLOADED, part_size=PART)
         part = await store.put_part(UPLOADED, upload, 1, b"x")
         await store.complete_multipart(UPLOADED, upload, [part])
@@ -581,9 +565,7 @@ class TestFences:
         await store.delete_many(await keys_of(store), fence=await fresh_fence(store))
         assert await keys_of(store) == []
 
-    async def test_what_comes_later_than_a_lease_is_refused_and_has_no_effect(
-        self, store: ObjectStore
-    ) -> None:
+    async def test_what_comes_later_than_a_lease_is_refused_and_has_no_effect(self, store: ObjectStore) -> None:
         await store.put("old", b"old", metadata={"a": "b"})
         upload = await store.create_multipart(UPLOADED, part_size=PART)
         part = await store.put_part(UPLOADED, upload, 1, b"x")
@@ -606,6 +588,16 @@ class TestFences:
         await store.complete_multipart(UPLOADED, upload, [part], fence=await fresh_fence(store))
         await clear(store)
 
+    async def test_a_body_that_comes_too_late_has_no_effect_though_it_began_in_time(self, store: ObjectStore) -> None:
+        async def dawdling() -> AsyncIterator[bytes]:
+            yield b"1" * 1000
+            await asyncio.sleep(LEASE + 1.1)
+            yield b"2" * 1000
+
+        with pytest.raises(FenceExpired):
+            await store.put("late", Stream(2000, dawdling), fence=await fresh_fence(store))
+        assert await keys_of(store) == []
+
     async def test_a_fence_is_issued_when_the_look_began_in_the_stores_time(self, store: ObjectStore) -> None:
         before = time.time()
         fence = await fresh_fence(store)
@@ -613,9 +605,7 @@ class TestFences:
 
 
 class TestEnsure:
-    async def test_it_may_be_asked_for_again_and_by_two_at_once(
-        self, store: ObjectStore, other: ObjectStore
-    ) -> None:
+    async def test_it_may_be_asked_for_again_and_by_two_at_once(self, store: ObjectStore, other: ObjectStore) -> None:
         await store.put("k", b"x")
         await asyncio.gather(store.ensure(), other.ensure())
         assert await keys_of(store) == ["k"]

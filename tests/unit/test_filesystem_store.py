@@ -103,9 +103,7 @@ class TestOrder:
         assert [found.key for found in walk(os.fsencode(tmp_path), "a/", "a/2/x")] == ["a/2/y"]
         assert read_folders == ["a", "a/2"]
 
-    async def test_what_is_not_the_stores_own_is_not_listed(
-        self, store: FilesystemStore, tmp_path: Path
-    ) -> None:
+    async def test_what_is_not_the_stores_own_is_not_listed(self, store: FilesystemStore, tmp_path: Path) -> None:
         await store.put("a/mine", b"", metadata={"a": "b"})
         (tmp_path / "a" / "link").symlink_to("mine")
         make_file(os.fsencode(tmp_path) + b"/a/not-\xff-utf8")
@@ -130,11 +128,11 @@ class TestAppearing:
         half, go_on = asyncio.Event(), asyncio.Event()
 
         async def blocks() -> AsyncIterator[bytes]:
+            yield bytes(2**20)
             half.set()
             await go_on.wait()
-            yield b"begun first, visible last"
 
-        slow = asyncio.create_task(store.put("slow", Stream(25, blocks)))
+        slow = asyncio.create_task(store.put("slow", Stream(2**20, blocks)))
         await half.wait()
         upload = await store.create_multipart("upload", part_size=1)
         part = await store.put_part("upload", upload, 1, b"x")
@@ -183,9 +181,7 @@ class TestAppearing:
                 await store.put(key, b"")
         assert await read(store, "a/b") == b""
 
-    async def test_a_put_that_is_cancelled_ends_before_it_returns(
-        self, store: FilesystemStore, tmp_path: Path
-    ) -> None:
+    async def test_a_put_that_is_cancelled_ends_before_it_returns(self, store: FilesystemStore, tmp_path: Path) -> None:
         """Its thread cannot be stopped; nothing may go on behind the caller's back."""
         with locked(tmp_path):
             put = asyncio.create_task(store.put("k", b"x"))
@@ -199,9 +195,7 @@ class TestAppearing:
 
 
 class TestLock:
-    async def test_a_fence_is_looked_at_when_the_lock_is_held(
-        self, store: FilesystemStore, tmp_path: Path
-    ) -> None:
+    async def test_a_fence_is_looked_at_when_the_lock_is_held(self, store: FilesystemStore, tmp_path: Path) -> None:
         fence = Fence(time.time() - 1.5)
         await store.put("old", b"")
         with locked(tmp_path):
@@ -290,6 +284,17 @@ class TestUploads:
         second = await store.put_part(KEY, upload, 2, b"9")
         assert list(await store.list_parts(KEY, upload)) == [first, second]
 
+    async def test_a_completion_that_was_killed_before_it_tidied_up_is_one(
+        self, store: FilesystemStore, tmp_path: Path
+    ) -> None:
+        upload = await store.create_multipart(KEY, part_size=8)
+        part = await store.put_part(KEY, upload, 1, b"x")
+        (tmp_path / ".hiper" / "multipart" / upload / "data").rename(tmp_path / "visible")
+        with pytest.raises(UploadNotFound):
+            await store.list_parts(KEY, upload)
+        with pytest.raises(UploadNotFound):
+            await store.complete_multipart(KEY, upload, [part])
+
     async def test_a_part_longer_than_its_place_is_refused(self, store: FilesystemStore) -> None:
         upload = await store.create_multipart(KEY, part_size=4)
         with pytest.raises(ValueError, match="parts of 4"):
@@ -313,9 +318,7 @@ class TestUploads:
         await store.complete_multipart(KEY, upload, [first])
         assert await read(store, KEY) == b"1234"
 
-    async def test_a_part_that_was_recorded_is_not_written_again(
-        self, store: FilesystemStore, tmp_path: Path
-    ) -> None:
+    async def test_a_part_that_was_recorded_is_not_written_again(self, store: FilesystemStore, tmp_path: Path) -> None:
         """So that whoever is late never touches the file that became the object."""
         upload = await store.create_multipart(KEY, part_size=4)
         await store.put_part(KEY, upload, 1, b"1234")
@@ -344,9 +347,7 @@ class TestUploads:
         assert await read(store, KEY) == b"1234"
 
     @pytest.mark.parametrize("unknown", ["", "..", "../../etc", "x" * 32, "0" * 32])
-    async def test_an_id_that_the_store_did_not_give_is_not_found(
-        self, store: FilesystemStore, unknown: str
-    ) -> None:
+    async def test_an_id_that_the_store_did_not_give_is_not_found(self, store: FilesystemStore, unknown: str) -> None:
         with pytest.raises(UploadNotFound):
             await store.list_parts(KEY, unknown)
         await store.abort_multipart(KEY, unknown)

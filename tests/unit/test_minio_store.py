@@ -1,6 +1,8 @@
 """What the S3 store makes of answers that a healthy MinIO does not give (see tests/contract/test_store.py)."""
 
+import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -61,9 +63,7 @@ class TestSigning:
             secure=True,
         )
         url = signer.url("GET", "/test.txt", {}, {}, issued=1369353600, seconds=86400)
-        assert (
-            url.query["X-Amz-Signature"] == "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
-        )
+        assert url.query["X-Amz-Signature"] == "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
         assert str(url).startswith("https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm=")
 
     def test_a_default_port_is_not_signed_because_no_client_sends_it(self) -> None:
@@ -162,13 +162,26 @@ class TestTime:
             fence = (await store.list("")).fence
             assert fence == Fence(NOON)
             with pytest.raises(FenceExpired):
-                await store.put("k", b"x", fence=fence)
+                await store.put("k", b"", fence=fence)
         assert "X-Amz-Date=20261122T120000Z&X-Amz-Expires=2&" in script.requests[1]
+
+    async def test_a_fence_is_on_the_request_that_makes_the_object_and_not_on_its_body(self) -> None:
+        """The store checks a fence when a head arrives: a body may come long after."""
+        opened = answer(200, b"<R><UploadId>u-1</UploadId></R>")
+        part = answer(200, b"", ETag='"e"')
+        async with store_that_hears(opened, part, EXPIRED, answer(204, b"")) as (store, script):
+            with pytest.raises(FenceExpired):
+                await store.put("k", b"the bytes", fence=Fence(NOON))
+            fenced = ["X-Amz-Expires=2&" in request for request in script.requests]
+            assert fenced == [False, False, True, False]
+            assert script.bodies[1] == b"the bytes"
+            assert script.requests[3].startswith("DELETE ")
+            assert "uploadId=u-1" in script.requests[3]
 
     async def test_a_slow_look_counts_from_its_beginning(self) -> None:
         async with store_that_hears(answer(200, EMPTY_PAGE)) as (store, script):
-            script.pause = 1.1
-            assert (await store.list("")).fence == Fence(NOON - 2)
+            script.pause = 0.4
+            assert (await store.list("")).fence == Fence(NOON - 1)
 
     async def test_a_look_at_a_store_without_a_clock_is_no_look(self) -> None:
         async with store_that_hears(answer(200, EMPTY_PAGE, date="")) as (store, _):
@@ -193,9 +206,7 @@ class TestAnswers:
         ("code", "expected"),
         [("InternalError", StoreUnavailable), ("NoSuchUpload", UploadNotFound), ("InvalidPart", ValueError)],
     )
-    async def test_an_error_that_comes_as_a_success_is_an_error(
-        self, code: str, expected: type[Exception]
-    ) -> None:
+    async def test_an_error_that_comes_as_a_success_is_an_error(self, code: str, expected: type[Exception]) -> None:
         said = answer(200, f"\n <Error><Code>{code}</Code></Error>".encode())
         async with store_that_hears(said) as (store, _):
             with pytest.raises(expected):
@@ -300,13 +311,60 @@ class TestBucket:
         await MinioStore(endpoint="127.0.0.1:1", access_key="a", secret_key="b", bucket="c").close()
 
 
-async def test_a_store_that_stops_reading_is_given_up() -> None:
-    """A body bigger than the socket's buffers, and nobody takes it: see also `away` in the contract."""
-    begun = time.monotonic()
-    async with scripted([answer(200)]) as script:
-        script.pause = 60
-        store = MinioStore(endpoint=script.endpoint, access_key="a", secret_key="b", bucket="c")
-        with pytest.raises(StoreUnavailable, match="Timeout"):
-            await store.put("k", b"x")
-        await store.close()
-    assert time.monotonic() - begun < 5
+class TestBrokenBodies:
+    async def test_a_store_that_does_not_answer_is_given_up(self) -> None:
+        begun = time.monotonic()
+        async with store_that_hears(answer(200)) as (store, script):
+            script.pause = 60
+            with pytest.raises(StoreUnavailable, match="Timeout"):
+                await store.put("k", b"x")
+        assert time.monotonic() - begun < 5
+
+    async def test_no_failure_tells_the_url_because_it_is_signed(self) -> None:
+        """aiohttp's own errors do, for answers that are not HTTP and for bodies that raise OSError."""
+
+        async def broken() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise OSError("the spool file is gone")
+
+        async with store_that_hears(b"not HTTP\r\n\r\n", HANG_UP) as (store, _):
+            with pytest.raises(StoreUnavailable) as from_store:
+                await store.put("k", b"x")
+            with pytest.raises(OSError, match="spool file") as from_body:
+                await store.put("k", Stream(2, broken))
+        for raised in (from_store.value, from_body.value):
+            assert "X-Amz" not in "".join(traceback.format_exception(raised))
+
+    async def test_a_body_that_is_given_up_is_not_sent_to_its_end(self) -> None:
+        go_on, received = asyncio.Event(), asyncio.Queue[int]()
+
+        async def read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await go_on.wait()
+            received.put_nowait(len(await reader.read()))
+            writer.close()
+
+        async def blocks() -> AsyncIterator[bytes]:
+            yield bytes(32 * 2**20)
+
+        async with listening(read_late) as store:
+            put = asyncio.create_task(store.put("k", Stream(32 * 2**20, blocks)))
+            await asyncio.sleep(0.3)
+            put.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await put
+            go_on.set()
+            assert await received.get() < 32 * 2**20
+
+
+@asynccontextmanager
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[MinioStore]:
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    store = MinioStore(endpoint=endpoint, access_key="a", secret_key="b", bucket="c")
+    async with server:
+        try:
+            yield store
+        finally:
+            await store.close()

@@ -59,8 +59,8 @@ class ObjectInfo:
 class Listing:
     """One page of a listing, keys in ascending order of their UTF-8 bytes.
 
-    `fence.issued` is the store's time of the answer (never later than the moment the answer was made;
-    a store that tells its time in whole seconds has it rounded down).
+    `fence.issued` is when the look began, in the store's time: never later than its answer, at most 0.25 s later than
+    its beginning, and rounded down by a store that tells whole seconds.
     """
 
     objects: Sequence[ObjectInfo]

@@ -74,9 +74,7 @@ class Tree:
                 remove(described)
         self._sync(target, size is not None)
 
-    def _appear(
-        self, source: bytes, target: bytes, size: int | None, described: bytes | None, sidecar: bytes
-    ) -> None:
+    def _appear(self, source: bytes, target: bytes, size: int | None, described: bytes | None, sidecar: bytes) -> None:
         if size is not None:
             os.truncate(source, size)
         now = time.time_ns()

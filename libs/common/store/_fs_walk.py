@@ -29,9 +29,7 @@ def walk(root: bytes, prefix: str, after: str) -> Iterator[Found]:
         yield Found(key.decode(), stat.st_size, stat.st_mtime_ns / 1e9)
 
 
-def _below(
-    root: bytes, folder: bytes, prefix: bytes, after: bytes
-) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+def _below(root: bytes, folder: bytes, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     for key, entry in _entries(root, folder):
         if key.endswith(b"/"):
             if _may_hold(key, prefix, after):
@@ -56,9 +54,7 @@ def _entries(root: bytes, folder: bytes) -> list[tuple[bytes, os.DirEntry[bytes]
         return []
 
 
-def _keyed(
-    folder: bytes, entries: Iterator[os.DirEntry[bytes]]
-) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+def _keyed(folder: bytes, entries: Iterator[os.DirEntry[bytes]]) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if folder or entry.name != RESERVED.encode():

@@ -34,14 +34,15 @@ class Upload(Payload):
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.failure = None
+        transport = writer.transport if isinstance(writer, StreamWriter) else None  # gone when it is needed
         try:
             async with aclosing(self._blocks()) as blocks:
                 async for block in blocks:
                     async with asyncio.timeout(STUCK):
                         await writer.write(block)
         except BaseException:
-            if isinstance(writer, StreamWriter) and writer.transport:
-                writer.transport.abort()  # closing would first send what is in its buffer, for as long as it takes
+            if transport:
+                transport.abort()  # closing would first send what is in its buffer, for as long as it takes
             raise
 
     async def _blocks(self) -> AsyncGenerator[bytes | memoryview, None]:

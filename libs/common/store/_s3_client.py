@@ -22,13 +22,12 @@ ANSWER = 4.0  # seconds of silence in an answer, and before it
 INSIST = 3.0  # seconds after which no further try begins
 READ_AGAIN = (0.1, 0.4)  # seconds before each further try
 ONCE_MORE = (0.0,)  # for a connection that the store closed just before; aiohttp does it for PUT and DELETE
-ASK_FIRST = 64 * 1024  # bytes: a fenced body larger than that waits for the store's 100 Continue
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to ask. `headers` travel signed, but for Range and Content-*. `pauses` (seconds) come before each
+    """What to ask. Of `headers`, those that begin with `x-amz-` are signed. `pauses` (seconds) come before each
     further try; `patience` is how many seconds the store may be silent."""
 
     method: str
@@ -65,7 +64,7 @@ def new_session() -> aiohttp.ClientSession:
 
 
 class S3Client:
-    """Asks for things in one bucket. Raises what the port raises, and never an URL."""
+    """Asks for things in one bucket. Raises what the port raises, and never tells a URL."""
 
     def __init__(
         self,
@@ -125,7 +124,6 @@ class S3Client:
                 headers=request.headers,
                 timeout=_time_outs(request),
                 allow_redirects=False,
-                expect100=fenced and request.size > ASK_FIRST,
             )
         self._time.learn(response.headers)
         if response.status < 300:
@@ -147,8 +145,7 @@ class S3Client:
 
 
 def _time_outs(request: Request) -> aiohttp.ClientTimeout:
-    total = request.patience if request.fence else None  # in all: a body that drips must not take effect late
-    return aiohttp.ClientTimeout(total, connect=WAIT, sock_connect=CONNECT, sock_read=request.patience)
+    return aiohttp.ClientTimeout(None, connect=WAIT, sock_connect=CONNECT, sock_read=request.patience)
 
 
 async def _insist(pauses: tuple[float, ...], attempt: Callable[[], Awaitable[T]]) -> T:

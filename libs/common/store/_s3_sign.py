@@ -54,17 +54,13 @@ class Signer:
         target = quote(path, safe="/~"), _encoded(asked)
         request = "\n".join((method, *target, _canonical(signed), "UNSIGNED-PAYLOAD"))
         scope = credential.removeprefix(f"{self.access_key}/")
-        text = "\n".join(
-            ("AWS4-HMAC-SHA256", asked["X-Amz-Date"], scope, sha256(request.encode()).hexdigest())
-        )
+        text = "\n".join(("AWS4-HMAC-SHA256", asked["X-Amz-Date"], scope, sha256(request.encode()).hexdigest()))
         signature = post_presign_v4(text, self.secret_key, date, self.region)  # it signs any text
         return URL(f"{base.origin()}{target[0]}?{target[1]}&X-Amz-Signature={signature}", encoded=True)
 
 
 def _encoded(query: Mapping[str, str]) -> str:
-    return "&".join(
-        f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in sorted(query.items())
-    )
+    return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in sorted(query.items()))
 
 
 def _canonical(headers: Mapping[str, str]) -> str:

@@ -67,9 +67,7 @@ class FilesystemStore:
             await self._run(file.discard)
 
     @asynccontextmanager
-    async def get(
-        self, key: str, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         reader = Reader(self._places, key, start, end, BLOCK)
         try:
             block = await self._run(reader.open)

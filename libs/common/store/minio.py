@@ -33,16 +33,14 @@ from libs.common.store._s3_xml import (
 
 BLOCK = 2**20  # bytes, the most that a get yields at once
 BATCH = 1000  # keys in one DeleteObjects request, by the S3 API
-SLOW_LOOK = 0.25  # seconds: a listing that took longer counts from its beginning
+GRACE = 0.25  # seconds by which a fence may outlast a lease that begins with the look
 
 
 class MinioStore(S3Multipart):
     """One bucket. Several stores can share a session (`_s3_client.new_session`).
 
-    Fences: the store refuses a request whose head arrives later than LEASE after the look's Date (whole seconds, so
-    up to 1 s earlier). A body that follows can take effect later by the time that it takes: 4 s at most, because the
-    connection is dropped then, unless this process is stopped in the middle of it. complete_multipart has no such
-    body: prefer it where that matters.
+    Fences: the store refuses a request that arrives later than LEASE after the look's Date (whole seconds, so up to
+    1 s earlier). What a fence is on never has a body of the object's.
     """
 
     def __init__(
@@ -92,12 +90,22 @@ class MinioStore(S3Multipart):
     ) -> None:
         check_key(key)
         headers = attributes(content_type, metadata)
-        await self._client.send(Request(method="PUT", key=key, headers=headers, body=body, fence=fence))
+        request = Request(method="PUT", key=key, headers=headers, body=body, fence=fence)
+        if fence is None or not request.size:
+            await self._client.send(request)
+            return
+        # The store checks the fence when a request's head arrives, but its body may arrive at any time after that.
+        # So the body goes first, as a part, and what the fence is on is the request that makes it the object.
+        upload = await self.create_multipart(key, part_size=request.size, content_type=content_type, metadata=metadata)
+        try:
+            part = await self.put_part(key, upload, 1, body)
+            await self.complete_multipart(key, upload, [part], fence=fence)
+        except BaseException:
+            await self.abort_multipart(key, upload)
+            raise
 
     @asynccontextmanager
-    async def get(
-        self, key: str, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         response = await self._open(key, start, end)
         if response is None:
             yield _nothing()
@@ -115,9 +123,7 @@ class MinioStore(S3Multipart):
             return None
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end else {}
         try:
-            response = await self._client.open(
-                Request(method="GET", key=key, headers=headers, pauses=READ_AGAIN)
-            )
+            response = await self._client.open(Request(method="GET", key=key, headers=headers, pauses=READ_AGAIN))
         except NoSuchRange:
             return None
         if headers and response.status != 206:
@@ -129,14 +135,10 @@ class MinioStore(S3Multipart):
         check_key(key)
         headers = (await self._client.send(Request(method="HEAD", key=key, pauses=READ_AGAIN))).headers
         metadata = {
-            name.lower().removeprefix(META): value
-            for name, value in headers.items()
-            if name.lower().startswith(META)
+            name.lower().removeprefix(META): value for name, value in headers.items() if name.lower().startswith(META)
         }
         modified = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
-        return ObjectInfo(
-            key, int(headers["Content-Length"]), modified, headers.get("Content-Type", ""), metadata
-        )
+        return ObjectInfo(key, int(headers["Content-Length"]), modified, headers.get("Content-Type", ""), metadata)
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
         check_prefix(prefix)
@@ -181,8 +183,9 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 def _looked_at(answer: Answer) -> float:
-    """The store's time of a listing. Its Date is when the answer was ready: a slow one is older than that."""
+    """The store's time when the look began. The Date is of its end, and whole seconds are all that can be signed: a
+    look that took more than GRACE makes the fence shorter rather than longer."""
     date = answered_at(answer.headers)
     if date is None:
         raise StoreUnavailable("the store does not tell its time")
-    return date - (math.ceil(answer.seconds) if answer.seconds > SLOW_LOOK else 0)
+    return date - max(0, math.ceil(answer.seconds - GRACE))

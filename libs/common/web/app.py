@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from libs.common.web.access import RequestShell
 from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
@@ -28,7 +29,7 @@ def create_app(title: str, description: str, version: str, lifespan: Lifespan, r
 
     `ready` names what the service needs and whether it is there; it is asked for each /readyz.
     """
-    app = FastAPI(
+    app = FastAPIOffline(  # its Swagger UI comes from the package: fleets run where no CDN is reached
         title=title,
         description=description,
         version=version,

@@ -32,9 +32,7 @@ class ProblemDocument(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(
-        description="`urn:hiper:problem:{slug}`, stable; or `about:blank`: the status says all."
-    )
+    type: str = Field(description="`urn:hiper:problem:{slug}`, stable; or `about:blank`: the status says all.")
     title: str = Field(description="What went wrong, the same for every problem of the type.")
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What to do about this occurrence.")

@@ -33,7 +33,7 @@ class LiveServer:
             self._make_app(), port=self.port, ws="none", log_config=None, timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)  # a failed test must end
         self._thread.start()
         deadline = time.monotonic() + 20
         while not self._server.started:
@@ -60,9 +60,9 @@ class CuttingProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.cuts = 0
         self.after = 0  # bytes
-        self.lose_answer = (
-            0  # the first, second... answer from now on is lost, and the connection with it; 0: none
-        )
+        self.lose_answer = 0  # the first, second... answer from now on is lost, and the connection with it; 0: none
+        self.away_then = False  # whether no connection is carried from then on, until `away` is cleared
+        self.away = asyncio.Event()
         self.done = 0  # connections that were cut
 
     async def __aenter__(self) -> Self:
@@ -85,6 +85,8 @@ class CuttingProxy:
         self._tasks.add(task)
         writers = [writer]
         try:
+            if self.away.is_set():
+                return
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             writers.append(far_writer)
             pumps = [self._pump(reader, far_writer, False), self._pump(far_reader, writer, True)]
@@ -114,6 +116,8 @@ class CuttingProxy:
         """Whether to cut a connection that carried so many bytes. A small answer is one block."""
         if answers and self.lose_answer:
             self.lose_answer -= 1
+            if self.away_then and not self.lose_answer:
+                self.away.set()
             return not self.lose_answer
         if self.cuts and carried > self.after:
             self.cuts -= 1

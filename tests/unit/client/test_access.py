@@ -23,22 +23,48 @@ def short_lived(tmp_path: Path) -> Iterator[LiveServer]:
     live.stop()
 
 
+class Watched:
+    """Another provider's tokens, and those that the server refused."""
+
+    def __init__(self, client: HiperClient) -> None:
+        assert client.tokens is not None
+        self._inner = client.tokens
+        self.refused: list[str] = []
+        self.used: set[str] = set()
+
+    async def token(self) -> str:
+        token = await self._inner.token()
+        self.used.add(token)
+        return token
+
+    def expire(self, token: str) -> None:
+        self.refused.append(token)
+        self._inner.expire(token)
+
+
 async def test_a_token_is_renewed_before_it_ends(short_lived: LiveServer) -> None:
-    async with HiperClient(short_lived.url, "admin", ADMIN_SECRET, retry_for=0) as client:
-        await client.upload(b"x", "f")
-        await asyncio.sleep(3.5)
-        assert (await client.status("f")).status == "complete"
+    async with HiperClient(short_lived.url, "admin", ADMIN_SECRET) as owner:
+        tokens = Watched(owner)
+        async with HiperClient(short_lived.url, tokens=tokens, retry_for=0) as client:
+            await client.upload(b"x", "f")
+            for _ in range(9):
+                await asyncio.sleep(0.5)
+                await client.status("f")
+    assert len(tokens.used) >= 2
+    assert tokens.refused == []
 
 
 async def test_a_server_with_a_new_key_makes_the_client_fetch_a_new_token(tmp_path: Path) -> None:
     keys = iter(("a" * 32, "b" * 32))
     live = LiveServer(lambda: build_app(make_settings(tmp_path / "data", secret_key=next(keys))))
     live.start()
-    async with HiperClient(live.url, "admin", ADMIN_SECRET, retry_for=10) as client:
-        await client.upload(b"x", "f")
-        await asyncio.to_thread(live.restart)
-        assert (await client.status("f")).status == "complete"
-    live.stop()
+    try:
+        async with HiperClient(live.url, "admin", ADMIN_SECRET, retry_for=10) as client:
+            await client.upload(b"x", "f")
+            await asyncio.to_thread(live.restart)
+            assert (await client.status("f")).status == "complete"
+    finally:
+        live.stop()
 
 
 class OneBadToken:
@@ -56,9 +82,7 @@ class OneBadToken:
         self.refused.append(token)
 
 
-async def test_a_refused_token_is_renewed_and_the_request_repeated(
-    server: LiveServer, client: HiperClient
-) -> None:
+async def test_a_refused_token_is_renewed_and_the_request_repeated(server: LiveServer, client: HiperClient) -> None:
     tokens = OneBadToken(client)
     async with HiperClient(server.url, tokens=tokens, retry_for=0) as other:
         assert (await other.upload(b"x" * 2**20, "f")).status == "complete"
@@ -97,9 +121,7 @@ async def test_a_registered_device_works_until_it_is_revoked(server: LiveServer,
             await car.verify()
 
 
-async def test_a_device_gets_the_scopes_asked_for_and_no_others(
-    server: LiveServer, client: HiperClient
-) -> None:
+async def test_a_device_gets_the_scopes_asked_for_and_no_others(server: LiveServer, client: HiperClient) -> None:
     new = await client.devices.register("reader", ["fleet:read"])
     assert new.scopes == ["fleet:read"]
     async with HiperClient(server.url, "reader", new.client_secret, retry_for=10) as reader:
@@ -136,16 +158,32 @@ async def test_files_of_others_are_named_by_their_owner(client: HiperClient) -> 
         await client.status("map.bin", owner="fleet")
 
 
-async def test_a_deletion_whose_answer_was_lost_is_not_an_error(
-    client: HiperClient, proxy: CuttingProxy
-) -> None:
+async def test_a_deletion_whose_answer_was_lost_is_not_an_error(client: HiperClient, proxy: CuttingProxy) -> None:
     await client.upload(b"x", "f")
-    proxy.lose_answer = 3  # after those for the token and the status
-    async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=10) as far:
-        await far.delete("f")
-    assert proxy.done == 1
+    proxy.lose_answer, proxy.away_then = 3, True  # after those for the token and the status
+    async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far:
+        deletion = asyncio.create_task(far.delete("f"))
+        await proxy.away.wait()
+        await client.upload(b"x", "f")  # as soon as the name is free
+        await client.delete("f")
+        proxy.away.clear()
+        await deletion
     with pytest.raises(NotFoundError):
         await client.status("f")
+
+
+async def test_a_late_deletion_does_not_hit_the_next_upload_of_that_name(
+    client: HiperClient, proxy: CuttingProxy
+) -> None:
+    await client.upload(b"old", "f")
+    proxy.lose_answer, proxy.away_then = 3, True
+    async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far:
+        deletion = asyncio.create_task(far.delete("f"))
+        await proxy.away.wait()
+        await client.upload(b"new", "f")
+        proxy.away.clear()
+        await deletion
+    assert (await client.status("f")).status == "complete"
 
 
 async def test_deleting_what_is_not_there_is_an_error(client: HiperClient) -> None:

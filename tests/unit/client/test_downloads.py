@@ -48,13 +48,9 @@ async def leave_part(proxy: CuttingProxy, target: Path) -> int:
     return target.with_name("f.part").stat().st_size
 
 
-async def test_a_download_is_whole_verified_and_leaves_nothing_else(
-    uploaded: HiperClient, tmp_path: Path
-) -> None:
+async def test_a_download_is_whole_verified_and_leaves_nothing_else(uploaded: HiperClient, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    result = await uploaded.download(
-        "f", tmp_path / "f", progress=lambda done, total: seen.append((done, total))
-    )
+    result = await uploaded.download("f", tmp_path / "f", progress=lambda done, total: seen.append((done, total)))
     assert (result.total_size, result.received_bytes, result.verified) == (len(DATA), len(DATA), True)
     assert result.path == tmp_path / "f"
     assert (tmp_path / "f").read_bytes() == DATA

@@ -68,9 +68,7 @@ def test_an_empty_file_is_one_empty_chunk() -> None:
     st.lists(st.integers(0, 500), min_size=2, max_size=10, unique=True),
     st.lists(st.integers(1, 100), min_size=1),
 )
-def test_every_missing_byte_is_taken_exactly_once_whatever_the_sizes(
-    bounds: list[int], sizes: list[int]
-) -> None:
+def test_every_missing_byte_is_taken_exactly_once_whatever_the_sizes(bounds: list[int], sizes: list[int]) -> None:
     ordered = sorted(bounds)
     missing = [Extent(a, b) for a, b in zip(ordered[::2], ordered[1::2], strict=False)]
     remaining, taken, turn = Remaining(missing), Extents(), 0

@@ -89,9 +89,7 @@ async def test_an_answer_that_breaks_off_is_tried_again(stranger: Stranger) -> N
     assert address in str(error)
 
 
-async def test_silence_is_not_waited_for_without_end(
-    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_silence_is_not_waited_for_without_end(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "SILENCE_TIMEOUT", 0.1)
     address = await stranger(b"")
     assert str(await ask(address)) == f"cannot reach http://{address}: no answer in time"

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from libs.client import HiperClient
+from libs.client import client as client_module
 from libs.client.errors import (
     AnswerError,
     HiperError,
@@ -21,6 +22,7 @@ from libs.client.errors import (
     SizeConflictError,
     SourceChangedError,
 )
+from libs.client.sources import Source, sha256_of
 from libs.client.wire import encode_chunk
 from tests.unit.client.conftest import ADMIN_SECRET
 from tests.unit.client.live import CuttingProxy, LiveServer
@@ -54,9 +56,7 @@ async def interrupt(client: HiperClient, source: Path | bytes, name: str, at: in
         await stop.task
 
 
-async def test_a_file_is_sent_in_parallel_chunks_and_arrives_whole(
-    client: HiperClient, tmp_path: Path
-) -> None:
+async def test_a_file_is_sent_in_parallel_chunks_and_arrives_whole(client: HiperClient, tmp_path: Path) -> None:
     data = os.urandom(20 * MIB + 12345)
     path = tmp_path / "drive.mcap"
     path.write_bytes(data)
@@ -68,6 +68,18 @@ async def test_a_file_is_sent_in_parallel_chunks_and_arrives_whole(
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == ((0, len(data)), (len(data), len(data)))
     assert await content(client, "drive.mcap") == data
+
+
+async def test_the_digest_is_declared_however_long_it_takes(
+    client: HiperClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(source: Source) -> bytes:
+        await asyncio.sleep(1)
+        return await sha256_of(source)
+
+    monkeypatch.setattr(client_module, "sha256_of", slow)
+    await client.upload(os.urandom(2 * MIB), "f", chunk_size=MIB // 2)
+    assert (await client.download("f", BytesIO())).verified
 
 
 async def test_an_interrupted_upload_sends_only_what_the_server_lacks(client: HiperClient) -> None:
@@ -97,9 +109,7 @@ async def test_an_upload_survives_a_restart_of_the_server(client: HiperClient, s
     assert await content(client, "f") == data
 
 
-async def test_a_link_that_keeps_breaking_gets_the_file_through(
-    proxy: CuttingProxy, client: HiperClient
-) -> None:
+async def test_a_link_that_keeps_breaking_gets_the_file_through(proxy: CuttingProxy, client: HiperClient) -> None:
     data = os.urandom(2 * MIB)
     proxy.cuts, proxy.after = 6, 400 * 1024
     async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=60) as far:
@@ -109,9 +119,7 @@ async def test_a_link_that_keeps_breaking_gets_the_file_through(
     assert await content(client, "f") == data
 
 
-async def test_a_lost_first_answer_does_not_start_a_second_upload(
-    proxy: CuttingProxy, client: HiperClient
-) -> None:
+async def test_a_lost_first_answer_does_not_start_a_second_upload(proxy: CuttingProxy, client: HiperClient) -> None:
     data = os.urandom(3 * MIB)
     proxy.lose_answer = 3  # after those for the token and the status
     async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far:
@@ -141,19 +149,18 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_name_in_any_script_goes_through_every_call(
-    client: HiperClient, name: str, tmp_path: Path
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"content")
-    assert (await client.upload(path)).filename == name
-    assert (await client.status(name)).filename == name
-    assert await content(client, name) == b"content"
-    assert [entry.filename async for entry in client.list()] == [name]
-    await client.delete(name)
-    with pytest.raises(NotFoundError):
-        await client.status(name)
+async def test_a_name_in_any_script_goes_through_every_call(client: HiperClient, tmp_path: Path) -> None:
+    for name in NAMES:
+        path = tmp_path / name
+        path.write_bytes(name.encode())
+        assert (await client.upload(path)).filename == name
+        assert (await client.status(name)).filename == name
+        assert await content(client, name) == name.encode()
+    assert [entry.filename async for entry in client.list()] == sorted(NAMES, key=str.encode)
+    for name in NAMES:
+        await client.delete(name)
+        with pytest.raises(NotFoundError):
+            await client.status(name)
 
 
 async def test_a_file_that_is_there_is_not_sent_again(client: HiperClient) -> None:
@@ -178,9 +185,7 @@ async def test_an_unfinished_upload_of_another_size_is_a_clear_error(client: Hip
         await client.upload(b"12345", "f")
 
 
-async def send_without_digest(
-    client: HiperClient, name: str, payload: bytes, total: int, start: int = 0
-) -> None:
+async def send_without_digest(client: HiperClient, name: str, payload: bytes, total: int, start: int = 0) -> None:
     """A chunk as a small device sends it: with the 9-byte header and nothing declared."""
     assert client.tokens is not None
     async with aiohttp.ClientSession() as session:

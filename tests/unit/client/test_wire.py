@@ -63,9 +63,7 @@ def test_a_content_range_is_parsed_back(start: int, length: int, rest: int) -> N
     assert parse_content_range(content_range(extent, extent.end + rest)) == (extent, extent.end + rest)
 
 
-@pytest.mark.parametrize(
-    "value", ["", "bytes */5", "bytes 3-2/9", "bytes 0-9/9", "bytes 0-1/*", "items 0-1/2"]
-)
+@pytest.mark.parametrize("value", ["", "bytes */5", "bytes 3-2/9", "bytes 0-9/9", "bytes 0-1/*", "items 0-1/2"])
 def test_any_other_content_range_is_none(value: str) -> None:
     assert parse_content_range(value) is None
 
@@ -73,9 +71,7 @@ def test_any_other_content_range_is_none(value: str) -> None:
 def test_a_digest_field_holds_base64_between_colons() -> None:
     # RFC 9530, appendix B.1: the SHA-256 of this JSON document, with its line feed.
     document = b'{"hello": "world"}\n'
-    assert digest_field(hashlib.sha256(document).digest()) == (
-        "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
-    )
+    assert digest_field(hashlib.sha256(document).digest()) == ("sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:")
 
 
 def test_a_sha_256_is_found_among_other_digests() -> None:
