@@ -1,11 +1,9 @@
 """What the bus suite stands on: one rig per adapter, that makes buses on one broker and fails on leftovers."""
 
 import asyncio
-import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 import aio_pika
@@ -16,54 +14,9 @@ from libs.common.bus import EventBus, Limits
 from libs.common.bus.memory import MemoryBus, MemoryQueue
 from libs.common.bus.rabbitmq import RabbitBus
 from libs.common.events import EVENTS, Event
-from tests.backends import docker_available, rabbitmq_server
+from tests.backends import RabbitmqServer
 
 QUICK = Limits(pause=0.01, longest_pause=0.05, delivery_limit=3)
-
-
-class Rabbitmq(Protocol):
-    """A broker that tests may kill, from outside the event loop."""
-
-    @property
-    def url(self) -> str: ...
-
-    def kill(self) -> None: ...
-
-    def start(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class GivenRabbitmq:
-    """The broker of HIPER_TEST_RABBITMQ, which is somebody else's to kill."""
-
-    url: str
-
-    def kill(self) -> None:
-        raise AssertionError("not ours to kill")
-
-    def start(self) -> None:
-        raise AssertionError("it was never killed")
-
-
-@pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[Rabbitmq]:
-    """A RabbitMQ of this test run, or the one at HIPER_TEST_RABBITMQ (an AMQP URL)."""
-    if url := os.environ.get("HIPER_TEST_RABBITMQ"):
-        yield GivenRabbitmq(url)
-    elif docker_available():
-        with rabbitmq_server() as server:
-            yield server
-    elif os.environ.get("E2E") == "required":
-        pytest.fail("E2E=required, and there is neither Docker nor HIPER_TEST_RABBITMQ")
-    else:
-        pytest.skip("NOT TESTED AGAINST RABBITMQ: neither Docker nor HIPER_TEST_RABBITMQ")
-
-
-@pytest.fixture
-def mortal_rabbitmq(rabbitmq: Rabbitmq) -> Rabbitmq:
-    if isinstance(rabbitmq, GivenRabbitmq):
-        pytest.skip("the broker of HIPER_TEST_RABBITMQ is not ours to kill")
-    return rabbitmq
 
 
 class Rig(Protocol):
@@ -98,7 +51,7 @@ class MemoryRig:
 
 
 class RabbitRig:
-    def __init__(self, server: Rabbitmq) -> None:
+    def __init__(self, server: RabbitmqServer) -> None:
         unique = f"test-{uuid.uuid4().hex[:12]}"
         self.server = server
         self.exchange, self.dead_exchange = f"{unique}.events", f"{unique}.dead"
@@ -215,7 +168,7 @@ async def memory_rig() -> AsyncIterator[MemoryRig]:
 
 
 @pytest.fixture
-async def rabbit_rig(rabbitmq: Rabbitmq) -> AsyncIterator[RabbitRig]:
+async def rabbit_rig(rabbitmq: RabbitmqServer) -> AsyncIterator[RabbitRig]:
     rig = RabbitRig(rabbitmq)
     yield rig
     for bus in rig.buses:

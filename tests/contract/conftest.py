@@ -1,37 +1,15 @@
 """The store fixtures of the contract suite."""
 
-import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from libs.common.store import ObjectStore
 from libs.common.store.filesystem import FilesystemStore
-from tests.backends import docker_available, minio_server
+from tests.backends import MinioServer
 from tests.contract.store_buckets import SECRET, Bucket, Directory, S3Bucket, new_name
-
-
-class MinioAddress(NamedTuple):
-    endpoint: str
-    access_key: str
-    secret_key: str
-
-
-@pytest.fixture(scope="session")
-def minio() -> Iterator[MinioAddress]:
-    """A real MinIO: the one at HIPER_TEST_MINIO (host:port), or one in a container."""
-    if endpoint := os.environ.get("HIPER_TEST_MINIO"):
-        yield MinioAddress(endpoint, "minioadmin", "minioadmin")
-        return
-    if not docker_available():
-        if os.environ.get("E2E") == "required":
-            pytest.fail("E2E=required, but no Docker engine answers")
-        pytest.skip("NOT TESTED against MinIO: no Docker engine answers, and HIPER_TEST_MINIO is not set")
-    with minio_server() as server:
-        yield MinioAddress(server.endpoint, server.access_key, server.secret_key)
 
 
 @pytest.fixture(params=["filesystem", pytest.param("minio", marks=pytest.mark.backends)])
@@ -39,7 +17,7 @@ async def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     """A fresh bucket. The test fails if it leaves anything in it."""
     fresh: Bucket = Directory(tmp_path / "bucket")
     if request.param == "minio":
-        address: MinioAddress = request.getfixturevalue("minio")
+        address: MinioServer = request.getfixturevalue("minio")
         fresh = S3Bucket(address.endpoint, address.access_key, address.secret_key, new_name())
     store = fresh.open()
     await store.ensure()

@@ -31,21 +31,19 @@ from libs.common.events import (
     SessionStale,
     SessionStalled,
 )
+from tests.backends import RabbitmqServer
 from tests.contract.bus_fixtures import (
     QUICK,
     DeafProxy,
-    Rabbitmq,
     RabbitRig,
     Rig,
     eventually,
     memory_rig,
-    mortal_rabbitmq,
     rabbit_rig,
-    rabbitmq,
     rig,
 )
 
-__all__ = ["memory_rig", "mortal_rabbitmq", "rabbit_rig", "rabbitmq", "rig"]  # fixtures
+__all__ = ["memory_rig", "rabbit_rig", "rig"]  # fixtures
 
 ABOUT = {"source": "/hiper/test", "subject": "car-7/log.bin"}
 FILE = {"owner": "car-7", "filename": "log.bin", "session": "42-abc"}
@@ -473,7 +471,7 @@ class TestMemory:
 @pytest.mark.backends
 class TestRabbitmq:
     async def test_events_swallowed_by_a_silent_connection_are_published_again(
-        self, rabbit_rig: RabbitRig, rabbitmq: Rabbitmq
+        self, rabbit_rig: RabbitRig, rabbitmq: RabbitmqServer
     ) -> None:
         assembler, inbox, events = rabbit_rig.bus(), Inbox(), chunks(50)
         await assembler.start()
@@ -486,7 +484,7 @@ class TestRabbitmq:
             await ingest.close()
 
     async def test_a_broker_killed_under_load_costs_no_event(
-        self, rabbit_rig: RabbitRig, mortal_rabbitmq: Rabbitmq
+        self, rabbit_rig: RabbitRig, rabbitmq: RabbitmqServer
     ) -> None:
         ingest, assembler, inbox = rabbit_rig.bus(), rabbit_rig.bus(), Inbox()
         before, during, after = chunks(300), chunks(300), chunks(300)
@@ -496,26 +494,26 @@ class TestRabbitmq:
             publish(ingest, before)
             await eventually(lambda: len(inbox.events) >= 50)
             publish(ingest, during[:150])
-            await asyncio.to_thread(mortal_rabbitmq.kill)
+            await asyncio.to_thread(rabbitmq.kill)
             publish(ingest, during[150:])
             await eventually(lambda: not ingest.connected and not assembler.connected)
-            await asyncio.to_thread(mortal_rabbitmq.start)
+            await asyncio.to_thread(rabbitmq.start)
             await eventually(lambda: ingest.connected and assembler.connected, within=60)
             publish(ingest, after)
             await inbox.has([*before, *during, *after], within=60)
 
     async def test_a_broker_that_is_away_at_the_start_gets_everything_later(
-        self, rabbit_rig: RabbitRig, mortal_rabbitmq: Rabbitmq
+        self, rabbit_rig: RabbitRig, rabbitmq: RabbitmqServer
     ) -> None:
         bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(100)
-        await asyncio.to_thread(mortal_rabbitmq.kill)
+        await asyncio.to_thread(rabbitmq.kill)
         try:
             async with asyncio.timeout(10):
                 await bus.start()
             assert not bus.connected
             publish(bus, events)
         finally:
-            await asyncio.to_thread(mortal_rabbitmq.start)
+            await asyncio.to_thread(rabbitmq.start)
         async with consuming(bus, inbox):
             await inbox.has(events, within=60)
 
@@ -527,7 +525,7 @@ class TestRabbitmq:
         ],
     )
     async def test_a_wrong_url_is_named_once_and_raises_nothing(
-        self, rabbit_rig: RabbitRig, rabbitmq: Rabbitmq, user: str, vhost: str, says: str
+        self, rabbit_rig: RabbitRig, rabbitmq: RabbitmqServer, user: str, vhost: str, says: str
     ) -> None:
         bus = rabbit_rig.bus(url=f"{rabbitmq.url.replace('guest:guest', user)}{vhost}")
         with capture_logs() as logs:
@@ -631,7 +629,7 @@ class TestRabbitmq:
         assert ids(inbox.events) == ids(events[-10:])
 
     async def test_what_was_in_flight_fills_the_buffer_no_further_either(
-        self, rabbit_rig: RabbitRig, rabbitmq: Rabbitmq
+        self, rabbit_rig: RabbitRig, rabbitmq: RabbitmqServer
     ) -> None:
         assembler, inbox, events = rabbit_rig.bus(), Inbox(), chunks(20)
         await assembler.start()
