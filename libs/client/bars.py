@@ -104,9 +104,7 @@ class Lines(_Notices):
             if time.monotonic() >= following and done < total:
                 following = time.monotonic() + LINE_EVERY
                 share = 100 * done // total
-                self._console.print(
-                    printable(f"{name}: {format_size(done)} of {format_size(total)} ({share} %)")
-                )
+                self._console.print(printable(f"{name}: {format_size(done)} of {format_size(total)} ({share} %)"))
 
         return report
 

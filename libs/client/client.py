@@ -103,9 +103,7 @@ class HiperClient:
         digest = asyncio.create_task(sha256_of(opened))
         kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         try:
-            upload = Upload(
-                file, opened, kind, patience, Pacing(chunk_size), jobs, digest, progress or _ignore
-            )
+            upload = Upload(file, opened, kind, patience, Pacing(chunk_size), jobs, digest, progress or _ignore)
             return await Uploader(self._files, upload).run(wait)
         finally:
             digest.cancel()
@@ -162,9 +160,7 @@ def check_server(server: str) -> str:
     """The address of a server without a slash at its end. Raises HiperError if it is none."""
     try:
         url = URL(server)
-        fine = (
-            url.scheme in {"http", "https"} and bool(url.host) and not url.query_string and not url.fragment
-        )
+        fine = url.scheme in {"http", "https"} and bool(url.host) and not url.query_string and not url.fragment
     except ValueError:
         fine = False
     if not fine:

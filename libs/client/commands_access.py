@@ -17,9 +17,7 @@ from libs.client.sizes import printable
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 Id = Annotated[str, typer.Argument(help="Id of the device.", metavar="ID")]
 
-device = typer.Typer(
-    no_args_is_help=True, help="Register, list and revoke devices (needs the scope `admin`)."
-)
+device = typer.Typer(no_args_is_help=True, help="Register, list and revoke devices (needs the scope `admin`).")
 
 
 def login(
@@ -68,9 +66,7 @@ async def _log_in(profile: Profile) -> None:
     say(f"logged in to {profile.server} as {profile.device_id} (saved in {path})")
     url = URL(profile.server)
     if url.scheme == "http" and url.host not in LOCAL:
-        err().print(
-            "warning: http:// sends the secret unencrypted; use https:// outside of a trusted network"
-        )
+        err().print("warning: http:// sends the secret unencrypted; use https:// outside of a trusted network")
 
 
 @device.command()

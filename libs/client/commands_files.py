@@ -20,9 +20,7 @@ Name = Annotated[str, typer.Argument(help="Name of the file on the server.", met
 def status(
     name: Name,
     owner: Owner = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Print each change until the file is complete.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print each change until the file is complete.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show how far an upload is.

@@ -30,9 +30,7 @@ def _size(text: str) -> int:
 
 
 def upload(
-    files: Annotated[
-        list[Path], typer.Argument(help="Files to upload, one after another.", metavar="FILE...")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Files to upload, one after another.", metavar="FILE...")],
     name: Annotated[
         str | None,
         typer.Option(help="Name on the server, if not the file's own (one FILE only).", metavar="NAME"),
@@ -105,9 +103,7 @@ def download(
     name: Annotated[str, typer.Argument(help="Name of the file on the server.", metavar="NAME")],
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="File or directory to write to, or - for standard output."
-        ),
+        typer.Option("--output", "-o", metavar="PATH", help="File or directory to write to, or - for standard output."),
     ] = None,
     owner: Owner = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,

@@ -58,9 +58,7 @@ class Downloader:
 
     def _request(self) -> Request:
         sink = self.sink
-        resume = (
-            {"Range": f"bytes={sink.offset}-", "If-Range": sink.etag} if sink.offset and sink.etag else {}
-        )
+        resume = {"Range": f"bytes={sink.offset}-", "If-Range": sink.etag} if sink.offset and sink.etag else {}
         return Request("GET", self.file.path, self.file.query, resume, timeout=None)
 
     async def _receive(self, response: aiohttp.ClientResponse) -> None:

@@ -114,18 +114,12 @@ _DAMAGED = {
 _SLUG_PREFIX = "urn:hiper:problem:"
 
 
-def answer_error(
-    status: int, reason: str, document: Mapping[str, Any], retry_after: float = 0
-) -> AnswerError:
+def answer_error(status: int, reason: str, document: Mapping[str, Any], retry_after: float = 0) -> AnswerError:
     """The error for an answer. `document` is its problem document (RFC 9457), or empty if it had none."""
-    slug = (
-        str(document.get("type", "")).removeprefix(_SLUG_PREFIX) if document else _BY_STATUS.get(status, "")
-    )
+    slug = str(document.get("type", "")).removeprefix(_SLUG_PREFIX) if document else _BY_STATUS.get(status, "")
     kind, hint = _BY_SLUG.get(slug, (AnswerError, ""))
     title, detail = document.get("title"), document.get("detail")
-    message = (
-        ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
-    )
+    message = ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
     error = kind(message, hint, status=status, slug=slug)
     error.retry = _RETRY.get(status, "few" if status >= 500 or slug in _DAMAGED else "no")
     error.retry_after = retry_after

@@ -33,9 +33,7 @@ def save(profile: Profile, path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    with os.fdopen(
-        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(json.dumps(profile.model_dump(), indent=2) + "\n")
     draft.replace(path)
 
@@ -55,9 +53,7 @@ def credentials(env: Mapping[str, str]) -> Profile:
 
     Id and secret come from one place, and the profile's go to the profile's server only: a secret is never
     sent to a server that it was not meant for. Raises HiperError."""
-    server, device_id, secret = (
-        env.get(f"HIPER_{name}", "") for name in ("SERVER", "DEVICE_ID", "DEVICE_SECRET")
-    )
+    server, device_id, secret = (env.get(f"HIPER_{name}", "") for name in ("SERVER", "DEVICE_ID", "DEVICE_SECRET"))
     if bool(device_id) != bool(secret):
         raise HiperError("HIPER_DEVICE_ID and HIPER_DEVICE_SECRET belong together", "set both, or neither")
     saved = None if server and device_id else load(profile_path(env))

@@ -132,9 +132,7 @@ class StreamSink:
 
     async def begin(self, etag: str) -> None:
         if self.offset:
-            raise SourceChangedError(
-                "the file changed on the server after some of it was written", "download it again"
-            )
+            raise SourceChangedError("the file changed on the server after some of it was written", "download it again")
         self.etag = etag
 
     async def write(self, block: bytes) -> None:

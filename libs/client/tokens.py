@@ -13,6 +13,7 @@ from libs.client.errors import AnswerError, UnauthorizedError
 from libs.common.clock import Clock, SystemClock
 
 MARGIN = 30.0  # seconds before its end that a token is renewed, but at most a fifth of its life
+ROUNDING = 1.5  # seconds, at least: `exp` is in whole seconds, so that a token may live up to one second less
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
@@ -77,7 +78,7 @@ class ClientCredentials:
                 ) from error
             raise
         self._token = answer.access_token
-        self._renew_at = asked + answer.expires_in - min(MARGIN, answer.expires_in / 5)
+        self._renew_at = asked + answer.expires_in - max(ROUNDING, min(MARGIN, answer.expires_in / 5))
 
     async def _ask(self) -> _TokenAnswer:
         with translated(self._server):

@@ -103,9 +103,7 @@ class Uploader:
                 status = await self._files.status(upload.file, upload.patience)
             except NotFoundError as error:
                 name = upload.file.filename
-                raise NotFoundError(
-                    f"{name!r} was deleted before it was complete", status=error.status
-                ) from error
+                raise NotFoundError(f"{name!r} was deleted before it was complete", status=error.status) from error
             if status.status == "complete":
                 return status
             if status.session != upload.session:
@@ -144,6 +142,4 @@ class Uploader:
         upload = self._upload
         sha256 = (await asyncio.shield(upload.digest)).hex()
         size = upload.source.size
-        return UploadResult(
-            upload.file.filename, upload.owner, state, size, upload.sent, sha256, upload.session
-        )
+        return UploadResult(upload.file.filename, upload.owner, state, size, upload.sent, sha256, upload.session)

@@ -67,9 +67,7 @@ class _Envelope(BaseModel):
     )
     source: str = Field(min_length=1, description="The service that says so, as `/hiper/{service}`.")
     subject: str = Field(min_length=1, description="`{owner}/{filename}`")
-    time: AwareDatetime = Field(
-        default_factory=lambda: datetime.now(UTC), description="RFC 3339, with its offset."
-    )
+    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC), description="RFC 3339, with its offset.")
     datacontenttype: Literal["application/json"] = "application/json"
 
 

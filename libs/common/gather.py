@@ -16,6 +16,7 @@ from libs.common.layout import (
     part_extent,
     part_prefix,
     partials_prefix,
+    rejected_prefix,
     total_size_of,
 )
 from libs.common.look import Look
@@ -105,6 +106,11 @@ async def partial_runs(perm: ObjectStore, file: FileId, total_size: int | None =
     """The runs of the partial file, all or those of an upload of `total_size` bytes."""
     found = [_run(perm, info) for info in await list_all(perm, partials_prefix(file))]
     return [run for run in found if total_size is None or total_size_of(run.session) == total_size]
+
+
+async def rejected_runs(perm: ObjectStore, file: FileId) -> list[Source]:
+    """What is kept of uploads whose declared digest did not match."""
+    return [_run(perm, info) for info in await list_all(perm, rejected_prefix(file))]
 
 
 async def gather(buckets: Buckets, look: Look, assembled: Collection[int] = ()) -> list[Source]:

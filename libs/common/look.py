@@ -100,7 +100,7 @@ class Look:
 
     def expired(self, now: float) -> bool:
         """Whether one may no longer act on it at `now`, on the clock of `seen_at`."""
-        return now - self.seen_at > LEASE
+        return now - self.seen_at >= LEASE
 
     def shows_open(self, sessions: Iterable[str]) -> bool:
         """Whether these sessions are all open and nothing of the file is closing."""

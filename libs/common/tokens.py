@@ -74,9 +74,7 @@ class TokenIssuer:
             "exp": now + self.life,
             "jti": uuid.uuid4().hex,
         }
-        encoded = jwt.encode(
-            claims, self._key.material, self._settings.algorithm, headers={"kid": self._key.kid}
-        )
+        encoded = jwt.encode(claims, self._key.material, self._settings.algorithm, headers={"kid": self._key.kid})
         return AccessToken(encoded, self.life)
 
     def jwks(self) -> dict[str, list[Jwk]]:

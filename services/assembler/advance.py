@@ -10,7 +10,6 @@ from libs.common.layout import (
     FileId,
     chunks_prefix,
     closing_fact,
-    digests_prefix,
     fact_key,
     file_key,
     part_count,
@@ -102,7 +101,6 @@ class Advancer:
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
         partials = [info.key for info in await list_all(perm, partials_prefix(file))]
         again = await self._still_open(seen)
-        await keep_digest(perm, again, done)
         self._bus.publish(completed(file, done))
         if partials:
             await perm.delete_many(partials, fence=again.fence)
@@ -110,7 +108,8 @@ class Advancer:
             await temp.delete_many([info.key for info in await list_all(temp, chunks_prefix(file, session))])
         for upload in {upload for session in again.sessions.values() for upload in session.assemblies}:
             await perm.abort_multipart(file_key(file), upload)
-        facts = {(s, fact) for s in seen.sessions for fact in again.sessions[s].facts if not is_marker(fact)}
+        there = [again.sessions[session] for session in seen.sessions if session in again.sessions]
+        facts = [(session.id, fact) for session in there for fact in session.facts if not is_marker(fact)]
         for last in (False, True):
             await temp.delete_many([fact_key(file, s, fact) for s, fact in facts if (fact == "open") == last])
 
@@ -122,13 +121,6 @@ def is_marker(fact: str) -> bool:
 async def mark_rejected(temp: ObjectStore, seen: Look) -> None:
     for session in seen.sessions:
         await temp.put(fact_key(seen.file, session, closing_fact("reject")), b"", fence=seen.fence)
-
-
-async def keep_digest(perm: ObjectStore, seen: Look, done: ObjectInfo) -> None:
-    """Remember the declared digest of a complete file, which was checked before it became one."""
-    session = done.metadata.get("session", "")
-    for digest in seen.digests:
-        await perm.put(f"{digests_prefix(seen.file, session)}{digest}", b"", fence=seen.fence)
 
 
 def completed(file: FileId, done: ObjectInfo) -> FileCompleted:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather
-from libs.common.layout import assembly_fact, fact_key, file_key, part_count, part_extent, part_size
+from libs.common.layout import assembly_fact, digests_prefix, fact_key, file_key, part_count, part_extent, part_size
 from libs.common.look import Look
 from libs.common.store import Buckets, ObjectNotFound, ObjectStore, UploadNotFound, read
 from services.assembler.runs import sha256_of, stream
@@ -44,15 +44,17 @@ async def record_assembly(buckets: Buckets, look: Look) -> Assembly:
     """The multipart upload that counts, opened and recorded under the session if there is none.
 
     Recorded before any chunk is read: a closing aborts what is recorded after it has deleted the chunks. Raises
-    UploadNotFound when the recorded one is gone (purged by the store, or just completed): its record is dropped.
+    UploadNotFound when the one that counts is gone (purged by the store, or just completed): its record is dropped,
+    and no other, for what is not recorded is never aborted.
     """
     found = await find_assembly(buckets.perm, look)
     if found:
         return found
     session = look.open[0]
-    gone = [fact_key(look.file, s.id, assembly_fact(u)) for s in look.open for u in s.assemblies]
-    if gone:
-        await buckets.temp.delete_many(gone)
+    recorded = {upload for s in look.open for upload in s.assemblies}
+    if recorded:
+        gone = assembly_fact(min(recorded))
+        await buckets.temp.delete_many([fact_key(look.file, s.id, gone) for s in look.open if gone in s.facts])
         raise UploadNotFound(look.file.filename)
     upload_id = await buckets.perm.create_multipart(
         file_key(look.file),
@@ -81,15 +83,23 @@ async def finish(buckets: Buckets, ready: Ready, right: Right) -> None:
     if look.digests:
         sources = ready.sources if ready.assembly is None else await gather(buckets, look)
         computed = await sha256_of(sources, look.open[0].total_size)
+        look = await right()
         for declared in look.digests - {computed}:
             raise DigestMismatch(declared, computed)
-        look = await right()
+        await _keep_digest(buckets.perm, look, computed)
     await (_put_directly(buckets, look, ready) if ready.assembly is None else _complete(buckets, look, ready.assembly))
+
+
+async def _keep_digest(perm: ObjectStore, look: Look, checked: str) -> None:
+    """Remember, before the file is there, which digest it was checked against: one declared later was not."""
+    key = f"{digests_prefix(look.file, look.open[0].id)}{checked}"
+    await perm.put(key, b"", fence=look.fence)
 
 
 async def _complete(buckets: Buckets, look: Look, assembly: Assembly) -> None:
     parts = [assembly.parts[part] for part in sorted(assembly.parts)]
-    await buckets.perm.complete_multipart(file_key(look.file), assembly.upload_id, parts)
+    key = file_key(look.file)
+    await buckets.perm.complete_multipart(key, assembly.upload_id, parts, fence=look.fence)
 
 
 async def _put_directly(buckets: Buckets, look: Look, ready: Ready) -> None:

@@ -22,7 +22,7 @@ from libs.common.layout import (
 )
 from libs.common.look import SETTLE, Look, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, UploadNotFound, list_all
-from services.assembler.advance import completed, is_marker, keep_digest, mark_rejected
+from services.assembler.advance import completed, is_marker, mark_rejected
 from services.assembler.assembly import (
     DigestMismatch,
     Ready,
@@ -166,10 +166,7 @@ class _Closing:
                 return await self._merge(seen, sources)
             await self._finish(seen, sources)
             done = await complete_file(self._buckets.perm, self._file)
-        if not done:
-            return None
-        await keep_digest(self._buckets.perm, await self._right(), done)
-        return completed(self._file, done)
+        return completed(self._file, done) if done else None
 
     async def _finish(self, seen: Look, sources: Sequence[Source]) -> None:
         """All bytes are there after all: complete the file instead of parking it."""

@@ -13,6 +13,8 @@ from libs.common.bus import EventBus, Poison
 from libs.common.clock import Clock
 from libs.common.events import ChunkReceived, Event, SessionCancelled, SessionStale, SessionStalled
 from libs.common.layout import FileId, total_size_of
+from libs.common.names import check_filename
+from libs.common.problems import Problem
 from libs.common.store import Buckets, FenceExpired, ObjectNotFound, StoreUnavailable, UploadNotFound
 from services.assembler.advance import Advancer
 from services.assembler.assembly import Superseded
@@ -38,12 +40,10 @@ class Assembler:
     async def handle(self, event: Event) -> None:
         """Do what the event asks to look at. Waits while the store is away; raises Poison for an event that can
         never succeed, Superseded and its like when others stay faster: the bus delivers it again."""
+        _refuse_impossible_names(event.data.file)
         match event:
             case ChunkReceived(data=data):
-                try:
-                    last = data.offset >= total_size_of(data.session)
-                except ValueError:
-                    raise Poison(f"not a session id: {data.session!r}") from None
+                last = data.offset >= _total_size(data.session)
                 if last or data.filled_parts:
                     hint = None if last else data.filled_parts
                     await self._advance(data.file, hint)
@@ -81,6 +81,22 @@ class Assembler:
                     log.warning("store unavailable, waiting", error=str(error), pause=pause)
                     await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
                     pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _refuse_impossible_names(file: FileId) -> None:
+    """Raises Poison for names that no store takes as part of a key."""
+    try:
+        for name in file:
+            check_filename(name)
+    except Problem as problem:
+        raise Poison(f"not a file: {file!r}: {problem.detail}") from None
+
+
+def _total_size(session: str) -> int:
+    try:
+        return total_size_of(session)
+    except ValueError:
+        raise Poison(f"not a session id: {session!r}") from None
 
 
 class Locks:

@@ -52,7 +52,10 @@ def _owner(principal: Principal, owner: str | None) -> str:
 
 
 def utf8_address(request: Request) -> None:
-    """Refuse a path or query that is not UTF-8, before its bytes turn into replacement characters."""
+    """Refuse a path or query that is not UTF-8, before its bytes turn into replacement characters, and a path that
+    ends with a line break, which the router overlooks."""
+    if request.scope["path"].endswith("\n"):
+        raise Problem(Kind.BAD_FILENAME, "The filename holds a control character.")
     try:
         unquote(request.scope.get("raw_path") or b"", errors="strict")
         parse_qsl(request.scope["query_string"].decode("ascii"), errors="strict")

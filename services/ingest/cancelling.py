@@ -3,7 +3,7 @@
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import SessionCancelled, SessionData, subject
-from libs.common.gather import complete_file, partial_runs
+from libs.common.gather import complete_file, partial_runs, rejected_runs
 from libs.common.layout import FileId, closing_fact, fact_key, new_session
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
@@ -26,7 +26,8 @@ class Canceller:
         """Once this returns, no chunk of the upload is acknowledged any more and the name counts as free: a new
         upload may start as soon as the assembler is done. Raises NOT_FOUND and PRECONDITION_FAILED problems.
 
-        Takes a lease where an upload is open: so long may an ingest replica act on a look from before the marker."""
+        Takes a lease: so long may an ingest replica act on a look from before the marker, even from before the file
+        became complete."""
         for _ in range(_TRIES):
             seen = await look(self._buckets.temp, file, self._clock)
             if "cancel" in seen.closing:
@@ -50,7 +51,7 @@ class Canceller:
         done = await complete_file(self._buckets.perm, seen.file)
         if done:
             return [done.metadata.get("session", "")]
-        runs = await partial_runs(self._buckets.perm, seen.file)
+        runs = await partial_runs(self._buckets.perm, seen.file) or await rejected_runs(self._buckets.perm, seen.file)
         if not runs:
             raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")
         return sorted({run.session for run in runs})
@@ -58,5 +59,4 @@ class Canceller:
     async def _told(self, seen: Look, session: str) -> None:
         data = SessionData(owner=seen.file.owner, filename=seen.file.filename, session=session)
         self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(seen.file), data=data))
-        if seen.open:
-            await self._clock.sleep(LEASE)
+        await self._clock.sleep(LEASE)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from libs.common.gather import complete_file
 from libs.common.layout import (
     FileId,
+    closing_fact,
     fanout,
     files_prefix,
     parse_run_key,
@@ -18,6 +19,7 @@ from libs.common.layout import (
     sessions_root,
     total_size_of,
 )
+from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectInfo, walk
 
@@ -72,9 +74,16 @@ class FileLister:
                 return self._pending(owner, after)
 
     async def _complete(self, owner: str, after: str) -> AsyncIterator[Item]:
-        prefix = files_prefix(owner)
+        prefix, deleted = files_prefix(owner), await self._deleted(owner)
         async for info in walk(self._buckets.perm, prefix, f"{prefix}{after}" if after else ""):
-            yield Item(info.key.removeprefix(prefix), "complete", info.size, info.modified)
+            name = info.key.removeprefix(prefix)
+            if name not in deleted:
+                yield Item(name, "complete", info.size, info.modified)
+
+    async def _deleted(self, owner: str) -> set[str]:
+        """Names that count as free, though the assembler has not deleted what is there yet."""
+        facts = [parse_session_key(i.key) async for i in walk(self._buckets.temp, sessions_root(fanout(owner), owner))]
+        return {fact.file.filename for fact in facts if fact.fact == closing_fact("cancel")}
 
     async def _partial(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = partials_root(owner)
@@ -120,6 +129,6 @@ def _encode(last: Item) -> str:
 def _decode(cursor: str) -> tuple[Section, str]:
     try:
         status, _, name = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
-        return SECTIONS[SECTIONS.index(status)], name
-    except (binascii.Error, UnicodeError, ValueError):
+        return SECTIONS[SECTIONS.index(status)], check_filename(name)
+    except (binascii.Error, UnicodeError, ValueError, Problem):
         raise Problem(Kind.BAD_REQUEST, "The cursor in `after` is not one that this server gave.") from None

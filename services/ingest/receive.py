@@ -19,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+
 @dataclass(frozen=True)
 class Deadline:
     """Seconds and bytes per second that a body must keep to; the least rate counts after `grace` seconds."""

@@ -1,7 +1,7 @@
 """Status, download, listing and deletion."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -24,6 +24,12 @@ from services.ingest.state import Ingest, ingest
 router = APIRouter(tags=["files"], dependencies=[Depends(utf8_address)])
 
 _ALWAYS = (Kind.BAD_FILENAME, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.REJECTED, Kind.STORE_UNAVAILABLE)
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file", "content": {"application/octet-stream": {}}},
+    206: {"description": "The range, as far as it is there"},
+    304: {"description": "Not modified"},
+    **problem_responses(*_ALWAYS, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
+}
 Readable = Annotated[FileId, Depends(file_to_read)]
 
 
@@ -51,17 +57,8 @@ async def file_status(request: Request, response: Response, file: Readable) -> S
     return StatusAnswer.of(state)
 
 
-@router.api_route(
-    "/files/{filename:path}",
-    methods=["GET", "HEAD"],
-    response_class=StreamingResponse,
-    responses={
-        200: {"description": "The file", "content": {"application/octet-stream": {}}},
-        206: {"description": "The range, as far as it is there"},
-        304: {"description": "Not modified"},
-        **problem_responses(*_ALWAYS, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
-    },
-)
+@router.head("/files/{filename:path}", response_class=StreamingResponse, responses=_DOWNLOAD)
+@router.get("/files/{filename:path}", response_class=StreamingResponse, responses=_DOWNLOAD)
 async def download(
     request: Request,
     file: Readable,

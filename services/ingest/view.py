@@ -71,13 +71,15 @@ class Entry:
     """A file's place in the views.
 
     `registered_at`: when this replica became a writer at the latest, in seconds on the monotonic clock.
-    `in_flight`: ranges that it is storing now.
+    `in_flight`: ranges that it is storing now. `unsure`: sessions in which a put of its own failed, which may take
+    effect at any later time: of those it does not know every chunk any more.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     view: View | None = None
     registered_at: float | None = None
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     users: int = 0
 
 
@@ -169,13 +171,13 @@ class Views:
             raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
         return seen
 
-    def alone(self, view: View) -> bool:
-        """Whether no other replica can have stored a chunk in the open sessions."""
-        return view.look.writers == {self.replica}
+    def alone(self, view: View, entry: Entry) -> bool:
+        """Whether this replica knows every chunk of the open sessions: no other can have stored one."""
+        return view.look.writers == {self.replica} and entry.unsure.isdisjoint(view.sessions)
 
     async def settle(self, view: View, entry: Entry) -> None:
         """Wait until no other replica acts on a look that does not show this one as a writer."""
-        if not self.alone(view) and entry.registered_at is not None:
+        if not self.alone(view, entry) and entry.registered_at is not None:
             await self._clock.sleep(max(0.0, entry.registered_at + LEASE - self._clock.monotonic()))
 
 

@@ -109,20 +109,26 @@ class ChunkWriter:
     async def _into_upload(self, chunk: Chunk, entry: Entry, view: View) -> Ack:
         if entry.view is not view:
             raise _Changed
-        if chunk.declared and chunk.declared not in view.digests:
-            view.declared.add(chunk.declared)
-            # Before the bytes: whoever finds the file full finds its digest too.
-            await self._buckets.temp.put(fact_key(chunk.file, view.sessions[0], digest_fact(chunk.declared)), b"")
-        stored = await self._stored(chunk, view)
+        await self._views.settle(view, entry)  # before the listing: then it shows what others acknowledged alone
+        stored = await self._stored(chunk, entry, view)
         await refuse_difference(chunk.payload, stored, chunk.digests)
+        await self._declare(chunk, view)
         mine = await self._pieces(chunk, view, coverage(stored).missing(chunk.extent))
-        await asyncio.gather(*(self._put(chunk.file, view, piece) for piece in mine))
+        await self._put_all(chunk.file, entry, view, mine)
         return await self._acknowledge(chunk, entry, view, mine)
 
-    async def _stored(self, chunk: Chunk, view: View) -> list[Source]:
+    async def _declare(self, chunk: Chunk, view: View) -> None:
+        """Before the bytes: whoever finds the file full finds its digest too. After they were compared: a chunk that
+        is refused declares nothing."""
+        refuse_other_digest(chunk.declared, view.digests)
+        if chunk.declared and chunk.declared not in view.digests:
+            view.declared.add(chunk.declared)
+            await self._buckets.temp.put(fact_key(chunk.file, view.sessions[0], digest_fact(chunk.declared)), b"")
+
+    async def _stored(self, chunk: Chunk, entry: Entry, view: View) -> list[Source]:
         """What is stored already of the chunk's bytes."""
         known_gaps = view.durable.missing(chunk.extent)
-        if self._views.alone(view) and known_gaps == [chunk.extent]:
+        if self._views.alone(view, entry) and known_gaps == [chunk.extent]:
             return []
         sources = await self._list_parts_of(chunk, view)
         for gap in coverage(sources).missing(chunk.extent):
@@ -145,6 +151,17 @@ class ChunkWriter:
         cuts = [piece for extent in new for piece in split(extent, part_size(view.total_size))]
         return [await chunk.payload.stored(cut, chunk.digests.get(cut, "")) for cut in cuts]
 
+    async def _put_all(self, file: FileId, entry: Entry, view: View, pieces: Sequence[Stored]) -> None:
+        """Store the pieces. Whatever it raises, it has waited for every put to end."""
+        try:
+            puts = (self._put(file, view, piece) for piece in pieces)
+            for failure in await asyncio.gather(*puts, return_exceptions=True):
+                if failure:
+                    raise failure
+        except BaseException:
+            entry.unsure.add(view.sessions[0])
+            raise
+
     async def _put(self, file: FileId, view: View, piece: Stored) -> None:
         key = chunk_key(file, view.sessions[0], piece.extent, piece.sha256)
         await self._buckets.temp.put(key, piece.body)
@@ -153,14 +170,13 @@ class ChunkWriter:
         """Answer on a view within its lease, and never for bytes that another replica stored differently."""
         session = view.sessions[0]
         for _ in range(_TRIES):
-            await self._views.settle(view, entry)
             found = await self._views.current(chunk.file, entry)
             if not isinstance(found, View) or not found.look.shows_open([session]):
                 raise _Changed
             view = found
             for piece in mine:
                 view.durable.add(piece.extent)
-            if not self._views.alone(view):
+            if not self._views.alone(view, entry):
                 await self._list_others(chunk, view, mine)
             if not view.look.expired(self._clock.monotonic()):
                 self._publish(chunk, view)
@@ -179,8 +195,8 @@ class ChunkWriter:
             listed = view.offset // size
             for source in await chunks_of_part(self._buckets.temp, chunk.file, view.sessions, listed):
                 view.durable.add(source.extent)
-        if view.offset < view.total_size and await complete_file(self._buckets.perm, chunk.file):
-            raise _Changed
+        if await complete_file(self._buckets.perm, chunk.file):
+            raise _Changed  # what others stored may have been deleted before it was listed
 
     def _publish(self, chunk: Chunk, view: View) -> None:
         size, (start, end) = part_size(view.total_size), chunk.extent

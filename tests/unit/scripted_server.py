@@ -9,9 +9,7 @@ HANG_UP = b""  # read a request, and close the connection without an answer
 DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
 
 
-def answer(
-    status: int, body: bytes = b"", *, date: str = DATE, length: int | None = None, **headers: str
-) -> bytes:
+def answer(status: int, body: bytes = b"", *, date: str = DATE, length: int | None = None, **headers: str) -> bytes:
     """An HTTP/1.1 answer that keeps the connection. `length` is what it claims to be long."""
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body) if length is None else length}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -39,9 +37,7 @@ class Script:
         try:
             while self.answers and (head := await reader.readuntil(b"\r\n\r\n")):
                 lines = head.decode().splitlines()
-                length = next(
-                    (int(x.split(":")[1]) for x in lines if x.lower().startswith("content-length")), 0
-                )
+                length = next((int(x.split(":")[1]) for x in lines if x.lower().startswith("content-length")), 0)
                 self.bodies.append(await reader.readexactly(length))
                 self.requests.append(lines[0].removesuffix(" HTTP/1.1"))
                 said = self.answers.pop(0)

@@ -226,9 +226,7 @@ def test_events_travel_by_their_type_over_the_exchange_that_the_bus_declares() -
         assert amqp(channel)["exchange"] == exchange
 
 
-@pytest.mark.parametrize(
-    ("channel", "queue"), [("assembler", TOPOLOGY.queue), ("deadLetters", TOPOLOGY.dead_queue)]
-)
+@pytest.mark.parametrize(("channel", "queue"), [("assembler", TOPOLOGY.queue), ("deadLetters", TOPOLOGY.dead_queue)])
 def test_the_queues_are_those_that_the_bus_declares(channel: str, queue: str) -> None:
     described = API["channels"][channel]
     assert described["address"] == queue

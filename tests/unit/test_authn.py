@@ -106,9 +106,7 @@ async def test_a_bad_token_is_told_what_is_wrong_with_it(client: httpx.AsyncClie
     assert_challenged(answer, Kind.UNAUTHORIZED, invalid, unknown)
 
 
-async def test_a_revoked_token_is_refused(
-    client: httpx.AsyncClient, authn: Authn, store: FilesystemStore
-) -> None:
+async def test_a_revoked_token_is_refused(client: httpx.AsyncClient, authn: Authn, store: FilesystemStore) -> None:
     old = token()
     await store.put(REVOKED, b'{"car-7": 5000000000}')
     await authn.revocations.refresh()

@@ -131,9 +131,7 @@ def test_fields_that_are_not_known_are_ignored() -> None:
 
 def test_negative_parts_are_refused() -> None:
     with pytest.raises(ValidationError, match="filled_parts"):
-        ChunkReceivedData(
-            owner="a", filename="b", session="1-a", start=0, length=1, offset=1, filled_parts=[-1]
-        )
+        ChunkReceivedData(owner="a", filename="b", session="1-a", start=0, length=1, offset=1, filled_parts=[-1])
 
 
 def test_types_are_versioned_and_distinct() -> None:

@@ -53,9 +53,7 @@ def jwk(kid: str, directory: Path, algorithm: str = "ES256") -> dict[str, Any]:
     return TokenIssuer(settings_for(algorithm, directory)).jwks()["keys"][0] | {"kid": kid}
 
 
-async def test_a_verifier_accepts_what_the_published_keys_signed(
-    publisher: Publisher, tmp_path: Path
-) -> None:
+async def test_a_verifier_accepts_what_the_published_keys_signed(publisher: Publisher, tmp_path: Path) -> None:
     issuer = TokenIssuer(settings_for("ES256", tmp_path))
     publisher.document = issuer.jwks()
     verifier = TokenVerifier(plain_settings(algorithm="ES256", jwks_url=publisher.url))

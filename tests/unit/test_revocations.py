@@ -61,9 +61,7 @@ async def test_a_revocation_is_seen_within_the_interval(store: FilesystemStore) 
 
 
 @pytest.mark.parametrize("damage", [b"no json", b"[]", b'{"car-7": "soon"}', b'{"car-7": null}'])
-async def test_a_damaged_object_keeps_what_was_known_and_is_logged_once(
-    store: FilesystemStore, damage: bytes
-) -> None:
+async def test_a_damaged_object_keeps_what_was_known_and_is_logged_once(store: FilesystemStore, damage: bytes) -> None:
     await store.put(REVOKED, b'{"car-7": 1000}')
     view = Revocations(store, 5)
     await view.refresh()

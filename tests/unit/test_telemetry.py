@@ -31,9 +31,7 @@ def test_structlog_and_the_standard_library_write_the_same_json(capsys: pytest.C
     configure_logging(plain_settings(log_format="json"))
     structlog.contextvars.bind_contextvars(request_id="r-1")
     structlog.stdlib.get_logger("hiper").info("stored", length=7)
-    logging.getLogger("uvicorn.error").warning(
-        "%s left", "somebody", extra={"port": 8000, "color_message": "%s"}
-    )
+    logging.getLogger("uvicorn.error").warning("%s left", "somebody", extra={"port": 8000, "color_message": "%s"})
     ours, theirs = lines(capsys.readouterr().err)
     assert ours.pop("timestamp").endswith("Z")
     assert ours == {

@@ -133,9 +133,7 @@ async def test_a_key_that_a_token_brings_along_is_not_used(embedded: str, tmp_pa
     settings = settings_for("ES256", tmp_path)
     attacker = new_private_key("ES256")
     own = json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(attacker.public_key()))
-    token = jwt.encode(
-        {"sub": "admin"}, attacker, "ES256", headers={"kid": signing_key(settings).kid, embedded: own}
-    )
+    token = jwt.encode({"sub": "admin"}, attacker, "ES256", headers={"kid": signing_key(settings).kid, embedded: own})
     assert await reason(settings, token) == "The signature is not valid"
 
 
@@ -151,9 +149,7 @@ async def test_a_token_ends_at_its_exp_to_the_second(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("claim", ["iat", "nbf"])
-async def test_a_token_of_a_clock_slightly_ahead_is_accepted_and_no_more(
-    settings: Settings, claim: str
-) -> None:
+async def test_a_token_of_a_clock_slightly_ahead_is_accepted_and_no_more(settings: Settings, claim: str) -> None:
     now = int(time.time())
     soon: dict[str, Any] = {claim: now + LEEWAY - 5}
     ahead = forge(settings, **soon)
@@ -179,9 +175,7 @@ async def test_a_token_of_a_clock_slightly_ahead_is_accepted_and_no_more(
         ({"iat": "now"}, "The token is malformed"),
     ],
 )
-async def test_claims_that_are_not_ours_are_refused(
-    settings: Settings, claims: dict[str, Any], expected: str
-) -> None:
+async def test_claims_that_are_not_ours_are_refused(settings: Settings, claims: dict[str, Any], expected: str) -> None:
     assert await reason(settings, forge(settings, **claims)) == expected
 
 
@@ -315,8 +309,6 @@ def test_subjects_are_safe_as_a_segment_of_a_key(subject: str) -> None:
     assert valid_subject(subject)
 
 
-@pytest.mark.parametrize(
-    "subject", ["", ".", "..", "-a", "a..b", "a/b", "a\n", "é", "x" * 65, "fleet", "a b"]
-)
+@pytest.mark.parametrize("subject", ["", ".", "..", "-a", "a..b", "a/b", "a\n", "é", "x" * 65, "fleet", "a b"])
 def test_other_subjects_are_refused(subject: str) -> None:
     assert not valid_subject(subject)

@@ -56,9 +56,7 @@ class Intake:
         self._limits = limits
         self._on_room = on_room
         self._waiting: deque[Delivery] = deque()
-        self._tasks: set[asyncio.Task[None]] = (
-            set()
-        )  # handlers, and failed deliveries that sit out their pause
+        self._tasks: set[asyncio.Task[None]] = set()  # handlers, and failed deliveries that sit out their pause
         self._busy = 0  # handlers
         self._stopping = asyncio.Event()
 
@@ -127,9 +125,7 @@ class Intake:
         try:
             event = EVENTS.validate_json(delivery.body)
         except ValidationError as error:
-            log.error(
-                "event not understood: dead-lettered", problems=error.error_count(), body=delivery.body[:200]
-            )
+            log.error("event not understood: dead-lettered", problems=error.error_count(), body=delivery.body[:200])
             DEAD_LETTERED.labels("unknown").inc()
             return delivery.dead_letter
         if not event.for_assembler:
@@ -148,9 +144,7 @@ class Intake:
         if delivery.redeliveries + 1 >= self._limits.delivery_limit:
             return self._give_up(delivery, event, f"failed {self._limits.delivery_limit} times: {error!r}")
         pause = self._limits.pause_after(delivery.redeliveries)
-        log.warning(
-            "event handler failed", type=event.type, subject=event.subject, retry_in=pause, exc_info=error
-        )
+        log.warning("event handler failed", type=event.type, subject=event.subject, retry_in=pause, exc_info=error)
         return partial(self._retry, delivery, pause)
 
     def _give_up(self, delivery: Delivery, event: Event, reason: str) -> Settle:

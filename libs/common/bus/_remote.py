@@ -32,9 +32,7 @@ class Link(Protocol):
         """Returns when the broker has the letter on disk, in a queue if it is mandatory; raises in any other case."""
         ...
 
-    async def consume(
-        self, offer: Callable[[Delivery], None], prefetch: int
-    ) -> Callable[[], Awaitable[None]]:
+    async def consume(self, offer: Callable[[Delivery], None], prefetch: int) -> Callable[[], Awaitable[None]]:
         """Begin to offer deliveries, at most `prefetch` on loan; returns how to stop."""
         ...
 

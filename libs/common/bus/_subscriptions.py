@@ -22,9 +22,7 @@ class Subscriptions:
         return len(self._open)
 
     @asynccontextmanager
-    async def open(
-        self, handler: Handler, on_room: Callable[[], None] = lambda: None
-    ) -> AsyncIterator[Intake]:
+    async def open(self, handler: Handler, on_room: Callable[[], None] = lambda: None) -> AsyncIterator[Intake]:
         """An intake for as long as the subscription lasts; leaving early cancels its handlers."""
         intake = Intake(handler, self._limits, on_room)
         self._open.add(intake)

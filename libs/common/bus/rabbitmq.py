@@ -100,9 +100,7 @@ class RabbitBroker:
         names = self._topology
         exchange = await channel.declare_exchange(names.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(names.dead_exchange, aio_pika.ExchangeType.DIRECT, durable=True)
-        dead_queue = await channel.declare_queue(
-            names.dead_queue, durable=True, arguments=names.dead_queue_arguments
-        )
+        dead_queue = await channel.declare_queue(names.dead_queue, durable=True, arguments=names.dead_queue_arguments)
         await dead_queue.bind(dead, names.dead_queue)
         queue = await channel.declare_queue(names.queue, durable=True, arguments=names.queue_arguments)
         for event_type in ASSEMBLER_TYPES:
@@ -139,13 +137,9 @@ class RabbitLink:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             type=letter.type,
         )
-        await self.exchange.publish(
-            message, letter.type, mandatory=letter.mandatory, timeout=self.publish_timeout
-        )
+        await self.exchange.publish(message, letter.type, mandatory=letter.mandatory, timeout=self.publish_timeout)
 
-    async def consume(
-        self, offer: Callable[[Delivery], None], prefetch: int
-    ) -> Callable[[], Awaitable[None]]:
+    async def consume(self, offer: Callable[[Delivery], None], prefetch: int) -> Callable[[], Awaitable[None]]:
         async def on_message(message: AbstractIncomingMessage) -> None:
             offer(RabbitDelivery(message))
 
@@ -170,9 +164,7 @@ class RabbitDelivery:
 
     @property
     def redeliveries(self) -> int:
-        count = self.message.headers.get(
-            "x-delivery-count"
-        )  # the quorum queue's, from the second delivery on
+        count = self.message.headers.get("x-delivery-count")  # the quorum queue's, from the second delivery on
         return count if isinstance(count, int) else 0
 
     async def ack(self) -> None:

@@ -15,9 +15,7 @@ class AuthApi:
         self.http = http
 
     async def token(self, client_id: str, secret: str, **fields: str) -> httpx.Response:
-        return await self.http.post(
-            "/token", data=GRANT | {"client_id": client_id, "client_secret": secret} | fields
-        )
+        return await self.http.post("/token", data=GRANT | {"client_id": client_id, "client_secret": secret} | fields)
 
     async def access_token(self, client_id: str, secret: str, **fields: str) -> str:
         answer = await self.token(client_id, secret, **fields)

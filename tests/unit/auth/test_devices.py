@@ -83,10 +83,7 @@ async def test_an_id_is_registered_once(api: AuthApi) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        *(
-            {"device_id": name}
-            for name in ("", "fleet", "admin", "a/b", "..", "a..b", ".a", "x" * 65, "é", "a\n")
-        ),
+        *({"device_id": name} for name in ("", "fleet", "admin", "a/b", "..", "a..b", ".a", "x" * 65, "é", "a\n")),
         {"device_id": "car-7", "scopes": []},
         {"device_id": "car-7", "scopes": ["everything"]},
         {"device_id": "car-7", "secret": "mine"},
@@ -140,9 +137,7 @@ async def test_the_page_size_has_limits(api: AuthApi) -> None:
     ("method", "path"),
     [("GET", ""), ("DELETE", ""), ("POST", "/secret"), ("POST", "/revoke")],
 )
-async def test_a_device_that_is_not_there_is_not_found(
-    api: AuthApi, method: str, path: str, name: str
-) -> None:
+async def test_a_device_that_is_not_there_is_not_found(api: AuthApi, method: str, path: str, name: str) -> None:
     answer = await api.admin(method, f"/devices/{name}{path}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"

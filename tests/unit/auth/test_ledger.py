@@ -19,9 +19,7 @@ def replica(store: FilesystemStore, clock: ManualClock) -> Ledger:
     return Ledger(store, Revocations(store, 5, clock), LIFE, clock)
 
 
-async def test_a_revocation_is_in_the_store_when_it_returns(
-    store: FilesystemStore, clock: ManualClock
-) -> None:
+async def test_a_revocation_is_in_the_store_when_it_returns(store: FilesystemStore, clock: ManualClock) -> None:
     second = await replica(store, clock).revoke("car-7")
     assert second == int(clock.time()) + MARGIN
     assert await read_revoked(store) == {"car-7": second}
@@ -33,16 +31,12 @@ async def test_a_revocation_covers_replicas_whose_clocks_are_seconds_ahead(
     assert await replica(store, clock).revoke("car-7") >= int(clock.time()) + 5
 
 
-async def test_a_revocation_covers_the_latest_token_there_can_be(
-    store: FilesystemStore, clock: ManualClock
-) -> None:
+async def test_a_revocation_covers_the_latest_token_there_can_be(store: FilesystemStore, clock: ManualClock) -> None:
     far = int(clock.time()) + 100
     assert await replica(store, clock).revoke("car-7", latest=far) == far
 
 
-async def test_a_later_revocation_of_another_replica_stands(
-    store: FilesystemStore, clock: ManualClock
-) -> None:
+async def test_a_later_revocation_of_another_replica_stands(store: FilesystemStore, clock: ManualClock) -> None:
     one, other = replica(store, clock), replica(store, clock)
     await one.revoke("car-7")
     clock.advance(60)
@@ -53,9 +47,7 @@ async def test_a_later_revocation_of_another_replica_stands(
     assert await one.last_revoked("car-9") == 0
 
 
-async def test_replicas_that_write_at_once_lose_nothing_in_the_end(
-    store: FilesystemStore, clock: ManualClock
-) -> None:
+async def test_replicas_that_write_at_once_lose_nothing_in_the_end(store: FilesystemStore, clock: ManualClock) -> None:
     replicas = [replica(store, clock) for _ in range(4)]
     names = [f"car-{n}" for n in range(40)]
     await asyncio.gather(*(replicas[n % 4].revoke(name) for n, name in enumerate(names)))
@@ -81,9 +73,7 @@ async def test_what_another_replica_overwrote_is_written_again_in_the_background
     assert found == {"car-7": second, "car-8": 5000000000}
 
 
-async def test_old_entries_are_dropped_once_no_token_can_need_them(
-    store: FilesystemStore, clock: ManualClock
-) -> None:
+async def test_old_entries_are_dropped_once_no_token_can_need_them(store: FilesystemStore, clock: ManualClock) -> None:
     ledger = replica(store, clock)
     await ledger.revoke("old")
     clock.advance(LIFE + RETENTION)
@@ -95,9 +85,7 @@ async def test_old_entries_are_dropped_once_no_token_can_need_them(
     assert set(await read_revoked(store)) == {"car-7", "car-8"}
 
 
-async def test_nothing_is_read_or_written_where_nothing_was_revoked(
-    store: FilesystemStore, clock: ManualClock
-) -> None:
+async def test_nothing_is_read_or_written_where_nothing_was_revoked(store: FilesystemStore, clock: ManualClock) -> None:
     await store.put(REVOKED, b"damaged")
     await replica(store, clock).repair()
     await replica(store, clock).close()

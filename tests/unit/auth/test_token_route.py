@@ -61,9 +61,7 @@ async def test_http_basic_works_as_well_as_form_fields(api: AuthApi) -> None:
     secret = await api.register()
     answer = await api.http.post("/token", data=GRANT, headers=basic("car-7", secret))
     assert answer.status_code == 200
-    answer = await api.http.post(
-        "/token", data=GRANT | {"client_id": "car-7"}, headers=basic("car-7", secret)
-    )
+    answer = await api.http.post("/token", data=GRANT | {"client_id": "car-7"}, headers=basic("car-7", secret))
     assert answer.status_code == 200
 
 

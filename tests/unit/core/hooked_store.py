@@ -1,0 +1,199 @@
+"""A store between a process under test and a real one: it counts calls, holds them up, lets them fail, and dies."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from libs.common.store import (
+    Body,
+    Buckets,
+    Fence,
+    Listing,
+    ObjectInfo,
+    ObjectStore,
+    PartInfo,
+    StoreUnavailable,
+)
+
+When = Literal["before", "after"]
+Act = Callable[[], Awaitable[None]]
+
+
+class Crash(Exception):
+    """The process that made the call is dead."""
+
+
+class Call(NamedTuple):
+    """One call of a store: its method and the keys (or the prefix) that it is about."""
+
+    method: str
+    key: str
+
+
+@dataclass
+class Rule:
+    """What happens before or after the next `times` calls of a method about keys that hold `part`."""
+
+    when: When
+    method: str
+    part: str
+    act: Act
+    times: int
+
+    def applies(self, when: When, call: Call) -> bool:
+        return self.times > 0 and when == self.when and self.method == call.method and self.part in call.key
+
+
+@dataclass
+class Gate:
+    """A place where one call waits until the test opens it."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self.opened.wait()
+
+
+class Hooks:
+    """What happens at the store calls of one process, on both of its buckets."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.dead = False
+        self._rules: list[Rule] = []
+        self._last = 0
+        self._jitter: tuple[random.Random, float] | None = None
+
+    def over(self, buckets: Buckets) -> Buckets:
+        return Buckets(HookedStore(buckets.temp, self), HookedStore(buckets.perm, self))
+
+    def on(self, method: str, part: str, act: Act, *, when: When = "before", times: int = 1) -> None:
+        self._rules.append(Rule(when, method, part, act, times))
+
+    def hold(self, method: str, part: str = "", *, when: When = "before") -> Gate:
+        """Hold the next such call up."""
+        gate = Gate()
+        self.on(method, part, gate.pass_through, when=when)
+        return gate
+
+    def fail(self, method: str, part: str = "", *, when: When = "before", times: int = 1) -> None:
+        """Let such calls raise StoreUnavailable, without or with their effect."""
+
+        async def refuse() -> None:
+            raise StoreUnavailable(f"{method} {part}")
+
+        self.on(method, part, refuse, when=when, times=times)
+
+    def crash(self, number: int) -> None:
+        """Die before the call of this number, counted from 1."""
+        self._last = number
+
+    def jitter(self, chance: random.Random, longest: float) -> None:
+        """Hesitate before and after every call, for at most `longest` seconds."""
+        self._jitter = chance, longest
+
+    def count(self, method: str = "", part: str = "") -> int:
+        return sum(method in ("", call.method) and part in call.key for call in self.calls)
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        if self.dead:
+            raise Crash
+        self.calls.append(call)
+        if len(self.calls) == self._last:
+            self.dead = True
+            raise Crash
+        await self._apply("before", call)
+        yield
+        await self._apply("after", call)
+
+    async def _apply(self, when: When, call: Call) -> None:
+        if self._jitter:
+            chance, longest = self._jitter
+            await asyncio.sleep(chance.uniform(0, longest))
+        for rule in self._rules:
+            if rule.applies(when, call):
+                rule.times -= 1
+                await rule.act()
+
+
+class HookedStore:
+    """ObjectStore that tells its hooks of every call."""
+
+    def __init__(self, store: ObjectStore, hooks: Hooks) -> None:
+        self._store = store
+        self._hooks = hooks
+
+    def _call(self, method: str, *keys: str) -> AbstractAsyncContextManager[None]:
+        return self._hooks.around(Call(method, " ".join(keys)))
+
+    async def ensure(self) -> None:
+        await self._store.ensure()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        fence: Fence | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        async with self._call("put", key):
+            await self._store.put(key, body, fence=fence, content_type=content_type, metadata=metadata)
+
+    @asynccontextmanager
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._call("get", key), self._store.get(key, start, end) as blocks:
+            yield blocks
+
+    async def stat(self, key: str) -> ObjectInfo:
+        async with self._call("stat", key):
+            return await self._store.stat(key)
+
+    async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
+        async with self._call("list", prefix):
+            return await self._store.list(prefix, start_after=start_after, limit=limit)
+
+    async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
+        async with self._call("delete_many", *keys):
+            await self._store.delete_many(keys, fence=fence)
+
+    async def create_multipart(
+        self,
+        key: str,
+        *,
+        part_size: int,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        async with self._call("create_multipart", key):
+            return await self._store.create_multipart(
+                key, part_size=part_size, content_type=content_type, metadata=metadata
+            )
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
+        async with self._call("put_part", key, upload_id, str(number)):
+            return await self._store.put_part(key, upload_id, number, body)
+
+    async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
+        async with self._call("list_parts", key, upload_id):
+            return await self._store.list_parts(key, upload_id)
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+    ) -> None:
+        async with self._call("complete_multipart", key, upload_id):
+            await self._store.complete_multipart(key, upload_id, parts, fence=fence)
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        async with self._call("abort_multipart", key, upload_id):
+            await self._store.abort_multipart(key, upload_id)

@@ -1,0 +1,143 @@
+"""Closers die, work at the same time, and sleep: the upload ends as it does with one that does none of these."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from libs.common.store import LEASE, list_all, read
+from tests.unit.core.crashes import after_each_crash
+from tests.unit.core.uploads import (
+    TOTAL,
+    Upload,
+    finish_upload,
+    park_first,
+    upload_all,
+    upload_gap,
+    upload_wrong,
+)
+from tests.unit.core.world import FILE, Node, World, content, open_world
+
+CLOSINGS = {
+    "cancel": (upload_gap, "cancel"),
+    "cancel a complete file": (finish_upload, "cancel"),
+    "park": (upload_gap, "park"),
+    "park again": (park_first, "park"),
+    "park a full upload": (upload_all, "park"),
+    "reject": (upload_wrong, "reject"),
+}
+
+
+async def mark(world: World, reason: str) -> None:
+    if reason == "cancel":
+        await world.node().cancel()
+
+
+async def close(node: Node, reason: str) -> None:
+    await (node.park() if reason == "park" else node.closer.close(FILE))
+
+
+@pytest.mark.parametrize("kind", CLOSINGS)
+async def test_whoever_dies_at_any_step_another_closes_the_upload_the_same_way(tmp_path: Path, kind: str) -> None:
+    upload, reason = CLOSINGS[kind]
+
+    async def prepare(world: World) -> None:
+        await upload(world)
+        await mark(world, reason)
+
+    crashes, ends = 0, set()
+    async for world in after_each_crash(tmp_path, prepare, lambda dying: close(dying, reason)):
+        crashes += 1
+        await close(world.node(), reason)
+        assert await world.left() == []
+        ends.add(await end_state(world))
+    assert crashes > 15
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize("kind", CLOSINGS)
+@pytest.mark.parametrize("seed", range(3))
+async def test_two_closers_at_once_do_what_one_does(tmp_path: Path, kind: str, seed: int) -> None:
+    upload, reason = CLOSINGS[kind]
+    ends = set()
+    for closers in (1, 2):
+        async with open_world(tmp_path / str(closers)) as world:
+            await upload(world)
+            await mark(world, reason)
+            nodes = [world.node() for _ in range(closers)]
+            for each in nodes:
+                each.hooks.jitter(random.Random(seed), 0.003)
+            await asyncio.gather(*(close(each, reason) for each in nodes))
+            assert await world.left() == []
+            assert world.open_uploads() == []
+            ends.add(await end_state(world))
+    assert len(ends) == 1
+
+
+class TestSleepers:
+    """A closer that slept longer than its lease changes nothing that others use by then."""
+
+    @pytest.mark.parametrize(
+        ("upload", "reason", "method", "part"),
+        [
+            (finish_upload, "cancel", "delete_many", "files/"),
+            (park_first, "cancel", "delete_many", "partials/"),
+            (upload_gap, "park", "put", "partials/"),
+            (park_first, "park", "delete_many", "partials/"),
+            (upload_gap, "park", "put", "closed/park"),
+        ],
+    )
+    async def test_its_fenced_write_is_refused(
+        self, world: World, node: Node, upload: Upload, reason: str, method: str, part: str
+    ) -> None:
+        await upload(world)
+        await mark(world, reason)
+        done: list[float] = []
+
+        async def sleep() -> None:
+            await asyncio.sleep(LEASE + 0.1)
+
+        async def note() -> None:
+            done.append(world.clock.now)
+
+        node.hooks.on(method, part, sleep)
+        node.hooks.on(method, part, note, when="after", times=99)
+        await close(node, reason)
+        assert node.hooks.count(method, part) > len(done) > 0
+        assert await world.left() == []
+
+    async def test_it_deletes_no_file_that_was_uploaded_since(self, world: World, node: Node) -> None:
+        await finish_upload(world)
+        await node.cancel()
+        slow = world.node()
+        gate = slow.hooks.hold("delete_many", "files/")
+        closing = asyncio.create_task(slow.closer.close(FILE))
+        await gate.reached.wait()
+        await node.work()
+        new = content(TOTAL, seed=1)
+        await node.send_all(new)
+        await node.work()
+        await asyncio.sleep(LEASE + 0.1)
+        gate.opened.set()
+        await closing
+        assert await world.final() == new
+
+    async def test_it_writes_no_partial_file_of_bytes_that_were_cancelled_since(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        slow = world.node()
+        gate = slow.hooks.hold("put", "partials/")
+        closing = asyncio.create_task(slow.park())
+        await gate.reached.wait()
+        await node.cancel()
+        await node.work()
+        await asyncio.sleep(LEASE + 0.1)
+        gate.opened.set()
+        await closing
+        assert await world.keys() == []
+
+
+async def end_state(world: World) -> tuple[tuple[str, bytes], ...]:
+    """What is in permanent storage, but for the random part of session ids."""
+    found = [(info.key, await read(world.perm, info.key)) for info in await list_all(world.perm, "")]
+    return tuple(("/".join(p for p in key.split("/") if not p.startswith(f"{TOTAL}-")), data) for key, data in found)
