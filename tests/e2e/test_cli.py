@@ -293,7 +293,14 @@ def test_ctrl_c_says_that_the_upload_can_be_resumed(server: str, tmp_path: Path,
         "1",
     ]
     env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+    ) as process:
         deadline = time.monotonic() + 30
         while hiper("status", "interrupted.bin").exit_code and time.monotonic() < deadline:
             time.sleep(0.05)

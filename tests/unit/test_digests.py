@@ -38,6 +38,7 @@ BAD = (
     FIELD256.replace("=:", "=: "),
     f"sha-256=:{'A' * 42}:",  # 31.5 bytes
     f"sha-256=:{'=' * 44}:",
+    f"{FIELD256[:-1]}AAAA:",  # more after the padding
     f"{FIELD256},",
     f",{FIELD256}",
     f"{FIELD256};{FIELD512}",
