@@ -5,6 +5,8 @@ import hashlib
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.backends import MinioServer, RabbitmqServer
 from tests.e2e.chaos import killing
 from tests.e2e.conftest import QUICK, backend_env
@@ -12,6 +14,7 @@ from tests.e2e.device import Device, new_device
 from tests.e2e.leftovers import nothing_left
 from tests.e2e.processes import Deployment, separate
 
+pytestmark = pytest.mark.timeout(1200)  # seconds; a gibibyte on two busy cores takes a while
 MIB = 2**20
 GIB = 2**30
 
