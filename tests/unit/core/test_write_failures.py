@@ -163,6 +163,19 @@ class TestLease:
         await refused(Kind.CLOSING, node.send(0, b"abcd", TOTAL))
         assert node.hooks.count("put", "/open") == 4
 
+    async def test_a_store_too_slow_to_list_within_a_lease_gets_nothing_acknowledged(
+        self, world: World, node: Node
+    ) -> None:
+        await node.send(0, b"abcd", TOTAL)
+        await world.node().send(4, b"efgh", TOTAL)
+
+        async def dawdle() -> None:
+            world.clock.now += LEASE
+
+        node.hooks.on("list", "/00001/", dawdle, times=99)
+        with pytest.raises(StoreUnavailable):
+            await node.send(8, b"ijkl", TOTAL)
+
 
 class TestCompletionMeanwhile:
     async def test_after_completion_the_same_bytes_are_fine_and_others_are_not(self, world: World, node: Node) -> None:

@@ -65,7 +65,9 @@ async def test_of_a_complete_file_the_same_bytes_are_taken_and_others_refused(
         await settled(settings)
     refused(await device.chunk("a", OTHER, start, end), 409, "content-conflict")
     again = accepted(await device.chunk("a", CONTENT, start, end))
-    assert (again["status"], again["next_expected_byte"]) == ("complete", SIZE)
+    assert again["next_expected_byte"] == SIZE
+    if cleaned:  # before that, an answer from the chunks themselves is as good
+        assert again["status"] == "complete"
     assert (await device.get("a")).content == CONTENT
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.settings import Settings
-from tests.unit.ingest.running import park, stored
+from tests.unit.ingest.running import park, settled, stored
 from tests.unit.ingest.talk import Device, accepted, refused
 
 CONTENT = b"0123456789"
@@ -69,8 +69,11 @@ async def test_a_start_resumes_a_partial_file(device: Device, settings: Settings
     assert (await device.get("a")).content == CONTENT
 
 
-async def test_a_chunk_pinned_to_the_upload_that_completed_is_still_answered(device: Device) -> None:
+async def test_a_chunk_pinned_to_the_upload_that_completed_is_still_answered(
+    device: Device, settings: Settings
+) -> None:
     session = await device.upload("a", CONTENT)
+    await settled(settings)
     answer = accepted(await device.chunk("a", CONTENT, 2, 7, {"If-Match": f'"{session}"'}))
     assert (answer["status"], answer["next_expected_byte"], answer["session"]) == ("complete", 10, session)
     refused(await device.chunk("a", CONTENT, 2, 7, {"If-Match": OTHER}), 412, "precondition-failed")
