@@ -55,6 +55,15 @@ class Piece(NamedTuple):
     source: Source
 
 
+class Stock(NamedTuple):
+    """What is durable of an open upload, the sources that were listed to know it, and when the newest of it came, in
+    seconds since the epoch by the store's clock."""
+
+    durable: Extents
+    sources: list[Source]
+    newest: float
+
+
 class Assembly(NamedTuple):
     """A recorded multipart upload and the parts in it, by part number from 0."""
 
@@ -127,15 +136,16 @@ async def gather(buckets: Buckets, look: Look, assembled: Collection[int] = ()) 
     return await partial_runs(buckets.perm, look.file, total_size) + sources
 
 
-async def durable_extents(buckets: Buckets, look: Look) -> tuple[Extents, list[Source]]:
-    """Every byte of the open upload that is durable, and the sources that were listed to know it."""
+async def take_stock(buckets: Buckets, look: Look) -> Stock:
+    """Every byte of the open upload that is durable. Chunks in assembled parts are not listed."""
     assembly = await find_assembly(buckets.perm, look)
     parts = assembly.parts if assembly else {}
     sources = await gather(buckets, look, parts)
     durable = coverage(sources)
     for part in parts:
         durable.add(part_extent(look.open[0].total_size, part))
-    return durable, sources
+    times = [look.open[0].facts["open"].modified, *(s.modified for s in sources), *(p.modified for p in parts.values())]
+    return Stock(durable, sources, max(times))
 
 
 async def complete_file(perm: ObjectStore, file: FileId) -> ObjectInfo | None:

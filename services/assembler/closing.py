@@ -124,6 +124,8 @@ class _Closing:
         seen = await self._right()
         chunks = [i.key for s in self._sessions for i in await list_all(temp, chunks_prefix(file, s))]
         event = await self._keep_bytes(seen) if self._reason != "cancel" else None
+        if event:  # told before the chunks go: who takes over from here on may not know any more
+            self._bus.publish(event)
         await temp.delete_many(chunks)
         seen = await self._right()
         for upload in {upload for session in seen.sessions.values() for upload in session.assemblies}:
@@ -135,8 +137,6 @@ class _Closing:
         fence = await self._fence()
         for session in self._sessions:
             await temp.put(fact_key(file, session, closed_fact(self._reason)), b"", fence=fence)
-        if event:
-            self._bus.publish(event)
 
     async def _right(self) -> Look:
         """Look again: whether this closing is still to be done, and by this reason."""

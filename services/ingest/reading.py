@@ -13,10 +13,10 @@ from libs.common.gather import (
     checked_digest,
     chunks_of_part,
     complete_file,
-    durable_extents,
     partial_runs,
     plan,
     read_pieces,
+    take_stock,
 )
 from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_prefix, total_size_of
 from libs.common.look import Look, look
@@ -79,12 +79,12 @@ class FileReader:
         raise Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")
 
     async def _uploading(self, seen: Look) -> FileState:
-        durable, sources = await durable_extents(self._buckets, seen)
+        stock = await take_stock(self._buckets, seen)
         about = await self._about(seen)
-        modified = max([seen.open[0].facts["open"].modified, *(s.modified for s in sources)])
         sessions = tuple(session.id for session in seen.open)
         content_type = about.get("content_type", "application/octet-stream")
-        return FileState(seen.file, "pending", seen.open[0].total_size, durable, modified, sessions, content_type)
+        total_size = seen.open[0].total_size
+        return FileState(seen.file, "pending", total_size, stock.durable, stock.newest, sessions, content_type)
 
     async def _partial(self, file: FileId) -> FileState | None:
         runs = await partial_runs(self._buckets.perm, file)

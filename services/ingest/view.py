@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
-from libs.common.gather import Source, checked_digest, complete_file, durable_extents
+from libs.common.gather import Source, checked_digest, complete_file, take_stock
 from libs.common.layout import FileId, fact_key, new_session, writer_fact
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
@@ -137,7 +137,8 @@ class Views:
         seen = refuse_closing(await look(self._buckets.temp, file, self._clock))
         if not seen.open:
             return await self._complete(file)
-        if known and self.replica in seen.writers and set(known.sessions) & {s.id for s in seen.open}:
+        # Of twins that were open none ends alone, unless the file is complete.
+        if known and self.replica in seen.writers and set(known.sessions) <= {s.id for s in seen.open}:
             known.look = seen
             entry.view = known
             return known
@@ -150,10 +151,10 @@ class Views:
             seen = await self._join(seen, entry)
         if entry.registered_at is None:  # registered, but forgotten when
             entry.registered_at = self._clock.monotonic()
-        durable, sources = await durable_extents(self._buckets, seen)
+        stock = await take_stock(self._buckets, seen)
         # Looked for last: a file that is completed meanwhile loses its chunks only after it is there.
         done = await self._complete(seen.file)
-        return done or View(seen, durable, [s for s in sources if s.is_partial])
+        return done or View(seen, stock.durable, [s for s in stock.sources if s.is_partial])
 
     async def _complete(self, file: FileId) -> Complete | None:
         info = await complete_file(self._buckets.perm, file)

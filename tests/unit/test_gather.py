@@ -15,13 +15,13 @@ from libs.common.gather import (
     chunks_outside,
     complete_file,
     coverage,
-    durable_extents,
     find_assembly,
     full_parts,
     gather,
     partial_runs,
     plan,
     read_pieces,
+    take_stock,
 )
 from libs.common.layout import (
     assembly_fact,
@@ -136,7 +136,7 @@ class TestGathering:
         assembly = await find_assembly(world.perm, await world.look())
         assert assembly is not None
         assert (assembly.upload_id, list(assembly.parts)) == (upload, [0])
-        assert (await durable_extents(world.buckets, await world.look()))[0] == Extents([Extent(0, 8)])
+        assert (await take_stock(world.buckets, await world.look())).durable == Extents([Extent(0, 8)])
         await world.perm.abort_multipart(file_key(FILE), upload)
         assert await find_assembly(world.perm, await world.look()) is None
 
@@ -175,7 +175,7 @@ async def test_50000_chunks_that_are_assembled_cost_no_more_calls_than_10(
         file = FILE._replace(filename=f"in chunks of {chunk}")
         await assembled_upload(world, file, total=50_001, chunk=chunk)
         node = world.node()
-        durable, sources = await durable_extents(node.buckets, await look(world.temp, file, world.clock))
+        durable, sources, _ = await take_stock(node.buckets, await look(world.temp, file, world.clock))
         assert (durable, sources) == (Extents([Extent(0, 50_000)]), [])
         assert (await node.reader.state(file)).offset == 50_000
         assert (await node.send(50_000, b"x", 50_001, file=file)).offset == 50_001

@@ -254,9 +254,13 @@ class TestAnswers:
                 await store.delete_many(["a", "b"])
 
     async def test_parts_come_in_pages(self) -> None:
+        day = "2026-11-22T12:00:00.500Z"
+
         def page(numbers: Sequence[int], rest: str) -> bytes:
             rows = "".join(
-                f'<Part><PartNumber>{n}</PartNumber><Size>5</Size><ETag>"e{n}"</ETag></Part>' for n in numbers
+                f'<Part><PartNumber>{n}</PartNumber><Size>5</Size><ETag>"e{n}"</ETag>'
+                f"<LastModified>{day}</LastModified></Part>"
+                for n in numbers
             )
             return answer(200, f"<ListPartsResult>{rest}{rows}</ListPartsResult>".encode())
 
@@ -269,6 +273,7 @@ class TestAnswers:
             parts = await store.list_parts("k", "u")
         assert [part.number for part in parts] == list(range(1, 1002))
         assert parts[-1] == PartInfo(1001, 5, "e1001")
+        assert parts[-1].modified == NOON + 0.5
         assert "part-number-marker=1000" in script.requests[1]
 
 

@@ -70,11 +70,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class PartInfo:
-    """A part of an open multipart upload. `number` counts from 1, `size` is in bytes, `etag` is opaque."""
+    """A part of an open multipart upload. `number` counts from 1, `size` is in bytes, `etag` is opaque; `list_parts`
+    adds when it was stored (`modified`: the store's time in seconds since the epoch)."""
 
     number: int
     size: int
     etag: str
+    modified: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from contextlib import closing
 
 from libs.common.store import PartInfo
@@ -67,7 +68,7 @@ class PartWriter:
             os.close(self._fd)
 
     def _info(self) -> PartInfo:
-        return PartInfo(self._number, self._size, self._digest.hexdigest())
+        return PartInfo(self._number, self._size, self._digest.hexdigest(), time.time())
 
 
 def put_part(upload: Upload, number: int, body: Bytes) -> PartInfo:

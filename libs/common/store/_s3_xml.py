@@ -45,8 +45,8 @@ def listed_objects(answer: Document) -> list[ObjectInfo]:
 
 def listed_parts(answer: Document) -> list[PartInfo]:
     return [
-        PartInfo(int(number), int(size), etag.strip('"'))
-        for number, size, etag in answer.records("Part", "PartNumber", "Size", "ETag")
+        PartInfo(int(number), int(size), etag.strip('"'), datetime.fromisoformat(modified).timestamp())
+        for number, size, etag, modified in answer.records("Part", "PartNumber", "Size", "ETag", "LastModified")
     ]
 
 

@@ -91,6 +91,19 @@ async def test_last_updated_moves_forward_with_every_chunk(device: Device) -> No
     assert all(earlier < later for earlier, later in pairwise(seen))
 
 
+async def test_last_updated_does_not_go_back_when_a_part_is_assembled(device: Device, settings: Settings) -> None:
+    part, content = 8 * 2**20, bytes(9 * 2**20)
+    accepted(await device.chunk("a", content, 0, part))
+    before = datetime.fromisoformat(accepted(await device.status("a"))["last_updated"])
+    uploads = settings.perm_upload_dir / ".hiper" / "multipart"
+    async with asyncio.timeout(10):
+        while not any(file.stat().st_size for file in uploads.glob("*/parts")):  # noqa: ASYNC110  # a file sets no event
+            await asyncio.sleep(0.02)
+    status = accepted(await device.status("a"))
+    assert status["next_expected_byte"] == part
+    assert datetime.fromisoformat(status["last_updated"]) >= before
+
+
 @pytest.mark.parametrize(("gaps", "truncated"), [(100, False), (101, True)])
 async def test_of_many_missing_ranges_the_first_hundred_are_told(device: Device, gaps: int, truncated: bool) -> None:
     content = bytes(2 * gaps)
