@@ -97,9 +97,7 @@ class Advancer:
         return again
 
     async def _clean_up(self, seen: Look, done: ObjectInfo) -> None:
-        """The final object exists: tell, then delete what it replaces; of the facts closing markers never, `open` late,
-        the first-opened first, and only then who the writers are: an ingest replica that looks meanwhile must not find
-        an open upload in which it seems to be alone."""
+        """The final object exists: tell, then delete what it replaces, `open` last and closing markers never."""
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
         partials = [info.key for info in await list_all(perm, partials_prefix(file))]
         again = await self._still_open(seen)
@@ -112,11 +110,8 @@ class Advancer:
             await perm.abort_multipart(file_key(file), upload)
         there = [again.sessions[session] for session in seen.sessions if session in again.sessions]
         facts = [(session.id, fact) for session in there for fact in session.facts if not is_marker(fact)]
-        late = [(session.id, "open") for session in again.open if session in there]
-        writers = [(session, fact) for session, fact in facts if fact.startswith("writer/")]
-        early = [fact for fact in facts if fact not in late and fact not in writers]
-        for batch in (early, *([fact] for fact in late), writers):
-            await temp.delete_many([fact_key(file, session, fact) for session, fact in batch])
+        for last in (False, True):
+            await temp.delete_many([fact_key(file, s, fact) for s, fact in facts if (fact == "open") == last])
 
 
 def is_marker(fact: str) -> bool:

@@ -116,8 +116,11 @@ class Views:
                 return entry.view
             return await self._renew(file, entry)
 
-    async def open(self, file: FileId, entry: Entry, total_size: int, about: Mapping[str, str]) -> View | Complete:
-        """Open a session where none is, then look again: somebody else may have been at it too."""
+    async def open(
+        self, file: FileId, entry: Entry, total_size: int, about: Mapping[str, str], opened: set[str]
+    ) -> View | Complete:
+        """Open a session where none is, then look again: somebody else may have been at it too. `opened` gets the id
+        of the session that was opened here."""
         async with entry.lock:
             found = await self._renew(file, entry)
             if found is not None:
@@ -125,6 +128,8 @@ class Views:
             created = datetime.fromtimestamp(self._clock.time(), UTC).isoformat()
             session = new_session(total_size, self.replica)
             body = json.dumps({"created_at": created, **about}).encode()
+            entry.registered_at = None  # until the put returned: it may take effect at any time
+            opened.add(session)
             await self._buckets.temp.put(fact_key(file, session, "open"), body)
             entry.registered_at = self._clock.monotonic()
             found = await self._renew(file, entry)
@@ -137,11 +142,12 @@ class Views:
         seen = refuse_closing(await look(self._buckets.temp, file, self._clock))
         if not seen.open:
             return await self._complete(file)
-        # Of twins that were open none ends alone, unless the file is complete.
-        if known and self.replica in seen.writers and set(known.sessions) <= {s.id for s in seen.open}:
+        if known and self.replica in seen.writers and set(known.sessions) & {s.id for s in seen.open}:
+            # The facts of a complete file vanish one by one: without its other writers it would seem to be alone.
+            done = await self._complete(file)
             known.look = seen
-            entry.view = known
-            return known
+            entry.view = None if done else known
+            return done or known
         found = await self._cold(seen, entry)
         entry.view = found if isinstance(found, View) else None
         return found
@@ -165,6 +171,7 @@ class Views:
 
     async def _join(self, seen: Look, entry: Entry) -> Look:
         key = fact_key(seen.file, seen.open[0].id, writer_fact(self.replica))
+        entry.registered_at = None  # until the put returned: it may take effect at any time
         await self._buckets.temp.put(key, b"")
         entry.registered_at = self._clock.monotonic()
         seen = refuse_closing(await look(self._buckets.temp, seen.file, self._clock))

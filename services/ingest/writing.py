@@ -89,11 +89,12 @@ class ChunkWriter:
         """The upload that the chunk belongs to, opened if there is none; `opened` remembers that this request did."""
         found = await self._views.current(chunk.file, entry)
         if found is None:
+            if opened:
+                raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
             chunk.pin.admit(())
             for run in await partial_runs(self._buckets.perm, chunk.file):
                 refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
-            found = await self._views.open(chunk.file, entry, chunk.total_size, chunk.about)
-            opened.update(found.sessions if isinstance(found, View) else [found.session])
+            found = await self._views.open(chunk.file, entry, chunk.total_size, chunk.about, opened)
         sessions = found.sessions if isinstance(found, View) else [found.session]
         there = "is being uploaded" if isinstance(found, View) else "is complete"
         refuse_other_size(chunk.total_size, found.total_size, there)

@@ -16,7 +16,7 @@ from tests.unit.client.live import CuttingProxy, LiveServer
 ADMIN_SECRET = "admin-secret-of-the-tests"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _quiet() -> Iterator[None]:
     """The servers log errors only."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

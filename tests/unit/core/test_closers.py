@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
 from libs.common.store import LEASE, list_all, read
 from tests.unit.core.crashes import after_each_crash
 from tests.unit.core.uploads import (
@@ -26,6 +27,12 @@ CLOSINGS = {
     "park again": (park_first, "park"),
     "park a full upload": (upload_all, "park"),
     "reject": (upload_wrong, "reject"),
+}
+TOLD = {
+    "park": PartialFileMoved,
+    "park again": PartialFileMoved,
+    "park a full upload": FileCompleted,
+    "reject": FileRejected,
 }
 
 
@@ -51,6 +58,7 @@ async def test_whoever_dies_at_any_step_another_closes_the_upload_the_same_way(t
         crashes += 1
         await close(world.node(), reason)
         assert await world.left() == []
+        assert kind not in TOLD or world.told(TOLD[kind])
         ends.add(await end_state(world))
     assert crashes > 15
     assert len(ends) == 1

@@ -26,12 +26,12 @@ class TestOneReplica:
             await node.send(at, data[at : at + 4], 400)
         assert [call.method for call in node.hooks.calls[before:]] == ["put"] * 99
 
-    async def test_a_view_older_than_the_lease_costs_one_look(self, world: World, node: Node) -> None:
+    async def test_a_view_older_than_the_lease_costs_two_calls(self, world: World, node: Node) -> None:
         await node.send(0, b"abcd", TOTAL)
         world.clock.now += LEASE + 0.1
         before = len(node.hooks.calls)
         assert (await node.send(4, b"efgh", TOTAL)).offset == 8
-        assert sorted(call.method for call in node.hooks.calls[before:]) == ["list", "put"]
+        assert sorted(call.method for call in node.hooks.calls[before:]) == ["list", "put", "stat"]
 
     async def test_a_chunk_over_part_boundaries_becomes_an_object_in_each(self, world: World, node: Node) -> None:
         data = content(TOTAL)
