@@ -9,6 +9,7 @@ import pytest
 from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
 from libs.common.store import LEASE, list_all, read
 from tests.unit.core.crashes import after_each_crash
+from tests.unit.core.hooked_store import Gate
 from tests.unit.core.uploads import (
     TOTAL,
     Upload,
@@ -143,6 +144,55 @@ class TestSleepers:
         gate.opened.set()
         await closing
         assert await world.keys() == []
+
+
+class TestOvertaken:
+    """A closer looks again before each step: what it was told to do may be done, or not to be done any more."""
+
+    @pytest.mark.parametrize("look", range(1, 8))
+    async def test_by_another_that_finished_it_goes_on_with_what_is_closing_now(
+        self, world: World, node: Node, look: int
+    ) -> None:
+        await upload_gap(world)
+        await node.cancel()
+        slow, looks = world.node(), list[int]()
+
+        async def overtake() -> None:
+            looks.append(1)
+            if len(looks) == look:
+                await node.work()
+                await upload_gap(world)
+                await node.cancel()
+
+        slow.hooks.on("list", "sessions/", overtake, times=99)
+        await slow.closer.close(FILE)
+        await world.node().work()
+        assert len(looks) >= look
+        assert await world.keys() == []
+
+    async def test_by_a_cancel_it_parks_nothing_any_more(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        slow, gates = world.node(), list[Gate]()
+
+        async def hold_next_look() -> None:
+            gates.append(slow.hooks.hold("list", "sessions/"))
+
+        slow.hooks.on("put_part", " 2", hold_next_look, when="after")
+        parking = asyncio.create_task(slow.park())
+        while not gates:  # noqa: ASYNC110  # the gate is made on the way
+            await asyncio.sleep(0.001)
+        await gates[0].reached.wait()
+
+        async def wake() -> None:
+            gates[0].opened.set()
+            await asyncio.sleep(0.05)
+
+        await node.cancel()
+        node.hooks.on("put", "closed/cancel", wake)
+        await node.work()
+        await parking
+        assert await world.keys() == []
+        assert world.open_uploads() == []
 
 
 async def end_state(world: World) -> tuple[tuple[str, bytes], ...]:

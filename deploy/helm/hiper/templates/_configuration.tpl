@@ -1,0 +1,28 @@
+{{/* The environment that all services share; nothing in it is secret. A number from values is a float: 1e+12 is not
+     what the services read. */}}
+{{- define "hiper.configuration" -}}
+{{- $values := .Values }}
+{{- range $name, $value := $values.settings }}
+{{ $name | snakecase | upper }}: {{ include "hiper.scalar" $value | quote }}
+{{- end }}
+OBJECT_STORE: minio
+MINIO_ENDPOINT: {{ include "hiper.storeEndpoint" . | quote }}
+MINIO_SECURE: {{ include "hiper.storeSecure" . | quote }}
+MINIO_REGION: {{ $values.store.region | quote }}
+TEMP_BUCKET: {{ $values.store.buckets.temp | quote }}
+PERM_BUCKET: {{ $values.store.buckets.perm | quote }}
+AUTH_BUCKET: {{ $values.store.buckets.auth | quote }}
+EVENT_BUS: rabbitmq
+ALGORITHM: {{ $values.tokens.algorithm | quote }}
+ACCESS_TOKEN_EXPIRE_MINUTES: {{ include "hiper.scalar" $values.tokens.expireMinutes | quote }}
+TOKEN_ISSUER: {{ $values.tokens.issuer | quote }}
+TOKEN_AUDIENCE: {{ $values.tokens.audience | quote }}
+HOST: "0.0.0.0"
+PORT: "8000"
+METRICS_PORT: "9000"
+DRAIN_TIMEOUT: {{ include "hiper.scalar" $values.shutdown.drainSeconds | quote }}
+{{- end }}
+
+{{- define "hiper.scalar" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end }}
+{{- end }}

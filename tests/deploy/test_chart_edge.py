@@ -1,0 +1,103 @@
+"""One public host: every route that clients use reaches its service, and nothing else does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from libs.common.settings import Settings
+from services.auth.app import build_app as auth_app
+from services.ingest.app import build_app as ingest_app
+from tests.deploy.chart import DEV, ROUTE, Manifest, named, of_kind, render
+
+INGRESS = {"ingress": {"enabled": True, "host": "files.example.com"}}
+INSIDE = {"/livez", "/readyz", "/metrics"}
+Find = Callable[[str], set[str]]  # a path of the public host to the Services that answer it
+
+
+def _by_ingress() -> Find:
+    paths = [
+        (path["path"], path["pathType"] == "Exact", path["backend"]["service"]["name"])
+        for manifest in of_kind(render(DEV, INGRESS), "Ingress")
+        for path in manifest["spec"]["rules"][0]["http"]["paths"]
+    ]
+    return lambda asked: {service for path, exact, service in paths if _matches(asked, path, exact)}
+
+
+def _by_gateway() -> Find:
+    paths = [
+        (match["path"]["value"], match["path"]["type"] == "Exact", rule["backendRefs"][0]["name"])
+        for rule in named(render(DEV, ROUTE), "HTTPRoute", "r-hiper-edge")["spec"]["rules"]
+        for match in rule["matches"]
+    ]
+    return lambda asked: {service for path, exact, service in paths if _matches(asked, path, exact)}
+
+
+def _matches(asked: str, path: str, exact: bool) -> bool:
+    return asked == path or (not exact and asked.startswith(f"{path}/"))
+
+
+@pytest.fixture(params=[_by_ingress, _by_gateway], ids=["ingress", "gateway"])
+def find(request: pytest.FixtureRequest) -> Find:
+    made: Find = request.param()
+    return made
+
+
+def _paths(build: Callable[[Settings], FastAPI]) -> set[str]:
+    settings = Settings(_env_file=None, secret_key=SecretStr("s" * 40))
+    return set(build(settings).openapi()["paths"])
+
+
+@pytest.mark.parametrize(("component", "build"), [("auth", auth_app), ("ingest", ingest_app)])
+def test_every_route_for_clients_reaches_its_service(
+    find: Find, component: str, build: Callable[[Settings], FastAPI]
+) -> None:
+    routes = _paths(build) - INSIDE
+    assert {path: find(path) for path in routes} == {path: {f"r-hiper-{component}"} for path in routes}
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"])
+def test_the_documentation_of_ingest_is_public(find: Find, path: str) -> None:
+    assert find(path) == {"r-hiper-ingest"}
+
+
+@pytest.mark.parametrize("path", [*sorted(INSIDE), "/", "/uploads", "/tokens"])
+def test_probes_metrics_and_anything_else_stay_inside(find: Find, path: str) -> None:
+    assert find(path) == set()
+
+
+def _nginx(component: str, **settings: int) -> dict[str, str]:
+    ingress = named(render(DEV, INGRESS, {"settings": settings}), "Ingress", f"r-hiper-{component}")
+    annotations: dict[str, str] = ingress["metadata"].get("annotations", {})
+    return {name.removeprefix("nginx.ingress.kubernetes.io/"): value for name, value in annotations.items()}
+
+
+def test_nginx_streams_bodies_of_the_largest_chunk_for_as_long_as_ingest_waits() -> None:
+    found = _nginx("ingest", maxChunkSize=2**20, bodyTimeout=100)
+    assert (found["proxy-request-buffering"], found["proxy-buffering"]) == ("off", "off")
+    assert int(found["proxy-body-size"]) == 2**20 + 9
+    assert int(found["proxy-read-timeout"]) > 100
+
+
+def test_an_upload_stays_with_one_replica_and_uploads_spread() -> None:
+    key = _nginx("ingest")["upstream-hash-by"]
+    assert "$arg_filename" in key
+    assert "$http_authorization" in key  # a whole fleet may upload files of one name
+    assert "$uri" in key  # of downloads too, each may go elsewhere
+    assert "upstream-hash-by" not in _nginx("auth")
+
+
+def test_tls_is_on_unless_switched_off() -> None:
+    def tls(values: Manifest) -> list[Any]:
+        return [ingress["spec"].get("tls") for ingress in of_kind(render(DEV, INGRESS, values), "Ingress")]
+
+    assert tls({}) == [[{"hosts": ["files.example.com"], "secretName": "r-hiper-tls"}]] * 2
+    assert tls({"ingress": {"tls": {"enabled": False}}}) == [None, None]
+
+
+def test_annotations_of_the_operator_win() -> None:
+    own = {"nginx.ingress.kubernetes.io/proxy-body-size": "1m", "cert-manager.io/cluster-issuer": "le"}
+    ingress = named(render(DEV, INGRESS, {"ingress": {"annotations": own}}), "Ingress", "r-hiper-ingest")
+    assert own.items() <= ingress["metadata"]["annotations"].items()

@@ -1,0 +1,104 @@
+"""The image of the services: built by the classic builder, small in rights, and able to run."""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.deploy.chart import ROOT, require
+
+DOCKERFILE = ROOT / "deploy" / "images" / "hiper" / "Dockerfile"
+PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT")  # this machine's, handed on to the build
+
+
+def _docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [require("docker"), *arguments]
+    env = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    return subprocess.run(command, capture_output=True, text=True, check=check, env=env)
+
+
+@pytest.fixture(scope="module")
+def image(engine: None) -> Iterator[str]:
+    """HIPER_IMAGE, if somebody built it from these sources; else built here on PYTHON_IMAGE, and removed."""
+    if built := os.environ.get("HIPER_IMAGE"):
+        yield built
+        return
+    tag = f"hiper-test/hiper:{uuid.uuid4().hex[:8]}"
+    arguments = {name: os.environ[name] for name in PIP_SETTINGS if name in os.environ}
+    arguments |= {"VERSION": "1.2.3", "REVISION": "abc", "SOURCE": "https://example.com/hiper"}
+    if base := os.environ.get("PYTHON_IMAGE"):
+        arguments["BASE_IMAGE"] = base
+    given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    made = _docker("build", "-q", "-f", str(DOCKERFILE), "-t", tag, *given, str(ROOT), check=False)
+    assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
+    yield tag
+    _docker("image", "rm", tag)
+
+
+def _run(image: str, *arguments: str, entrypoint: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs the image as the chart does: no rights, no network, nothing to write to but /tmp."""
+    confined = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]
+    chosen = ["--entrypoint", entrypoint] if entrypoint else []
+    return _docker("run", "--rm", *confined, *chosen, image, *arguments, check=False)
+
+
+def _config(image: str) -> dict[str, Any]:
+    (described,) = json.loads(_docker("image", "inspect", image).stdout)
+    config: dict[str, Any] = described["Config"]
+    return config
+
+
+def test_it_runs_as_a_user_without_rights_and_leaves_health_to_the_orchestrator(image: str) -> None:
+    config = _config(image)
+    assert config["User"] == "10001:10001"
+    assert not config.get("Healthcheck")
+    assert (config["Entrypoint"], config["Cmd"]) == (["python", "-m"], ["services.ingest"])
+
+
+def test_its_labels_say_what_it_is(image: str) -> None:
+    labels = _config(image)["Labels"]
+    names = {"title", "licenses", "source", "version", "revision"}
+    assert {f"org.opencontainers.image.{name}" for name in names} <= labels.keys()
+    if not os.environ.get("HIPER_IMAGE"):
+        assert labels["org.opencontainers.image.version"] == "1.2.3"
+
+
+def test_it_tells_nothing_of_where_its_packages_came_from(image: str) -> None:
+    kept = _docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout + json.dumps(_config(image))
+    assert [name for name in PIP_SETTINGS if name in kept] == []
+
+
+@pytest.mark.parametrize("tool", ["pip", "pip3", "gcc", "cc", "make"])
+def test_it_has_no_compiler_and_no_installer(image: str, tool: str) -> None:
+    assert _run(image, "-c", f"command -v {tool}", entrypoint="sh").returncode != 0
+
+
+@pytest.mark.parametrize("module", ["pip", "ensurepip", "setuptools"])
+def test_it_has_no_module_to_install_with(image: str, module: str) -> None:
+    assert f"No module named '{module}'" in _run(image, "-c", f"import {module}", entrypoint="python").stderr
+
+
+@pytest.mark.parametrize("service", ["ingest", "assembler", "janitor", "auth"])
+def test_every_service_is_in_it_with_its_imports(image: str, service: str) -> None:
+    done = _run(image, "-c", f"import services.{service}.app; import uvloop, aio_pika, minio", entrypoint="python")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_configuration_ends_it_with_code_2_and_a_word_of_help(image: str) -> None:
+    done = _run(image)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "SECRET_KEY is not set" in done.stderr
+
+
+def test_the_command_line_client_is_in_it(image: str) -> None:
+    assert _run(image, "--version", entrypoint="hiper").stdout.startswith("hiper ")
+
+
+def test_modules_are_compiled_in_a_way_that_every_build_repeats(image: str) -> None:
+    """PEP 552: 1 after the magic number says hashed and not checked; 0 would be a time stamp."""
+    code = "import services.ingest.app as app; print(open(app.__cached__, 'rb').read(8)[4:].hex())"
+    assert _run(image, "-c", code, entrypoint="python").stdout == "01000000\n"
