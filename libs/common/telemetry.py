@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from typing import Any
 
 import structlog
@@ -69,7 +70,9 @@ def _renderers(settings: Settings) -> list[Processor]:
     # Tracebacks are printed without local variables, which may hold secrets: structlog's default shows them.
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    ]
 
 
 def _route_standard_library(formatter: logging.Formatter, level: str) -> None:
