@@ -6,7 +6,7 @@ import pytest
 
 from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
 from libs.common.extents import Extent
-from libs.common.layout import rejected_prefix
+from libs.common.layout import fact_key, rejected_prefix
 from libs.common.problems import Kind
 from libs.common.store import list_all, read
 from tests.unit.core.uploads import (
@@ -107,6 +107,7 @@ class TestPark:
     async def test_chunks_of_a_session_that_is_gone_are_never_read(self, world: World, node: Node) -> None:
         await node.send(0, DATA[:4], TOTAL)
         await world.store_chunk(f"{TOTAL}-gone", 4, b"\0\0\0\0")
+        await world.temp.put(fact_key(FILE, f"{TOTAL}-gone", "writer/x"), b"")
         await node.park()
         assert await runs(world) == [(0, 4)]
 

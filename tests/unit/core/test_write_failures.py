@@ -196,9 +196,11 @@ class TestCompletionMeanwhile:
     async def test_a_warm_view_does_not_outlive_the_chunks(self, world: World, node: Node, alone: bool) -> None:
         """The chunks are deleted, the session is still open, and the views are within their lease."""
         data, other = content(TOTAL), world.node()
-        await node.send(0, data[:8], TOTAL)
+        await node.send(0, data[:4], TOTAL)
+        if not alone:
+            await other.send(4, data[4:8], TOTAL)
+        await node.send(4, data[4:8], TOTAL)  # the view shows the other, but not what it sends next
         await (node if alone else other).send(8, data[8:], TOTAL)
-        await node.send(4, data[4:8], TOTAL)  # renews the view
         assembler = world.node()
         assembler.hooks.on("delete_many", "chunks/", crash, when="after")
         with pytest.raises(Crash):
@@ -207,6 +209,12 @@ class TestCompletionMeanwhile:
         assert not [key for key in await world.left() if key.startswith("chunks/")]
         await refused(Kind.CONTENT_CONFLICT, node.send(8, b"\0" * 12, TOTAL))
         assert (await node.send(8, data[8:], TOTAL)).complete
+
+    async def test_a_cold_view_shows_a_file_that_was_completed_while_its_chunks_were_listed(self, world: World) -> None:
+        node = world.node(limit=0)
+        await node.send_all(content(TOTAL))
+        node.hooks.on("list", "chunks/", world.node().work)
+        await refused(Kind.CONTENT_CONFLICT, node.send(4, b"EFGH", TOTAL))
 
     async def test_a_file_deleted_while_a_chunk_is_compared_with_it_makes_room_for_a_new_upload(
         self, world: World, node: Node

@@ -36,6 +36,7 @@ T = TypeVar("T")
 PART = 8  # bytes in a part of these tests
 FILE = FileId("device-1", "log.bin")
 STALE = 3600.0  # seconds
+FOREVER = 1e6  # seconds; who sleeps longer never wakes, so that its waking does not end every lease
 AGES = Ages.of(STALE, 60.0)
 
 
@@ -53,6 +54,8 @@ class VirtualClock:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
+        if seconds > FOREVER:
+            await asyncio.Event().wait()
         self.now += seconds
         self.slept += seconds
         await asyncio.sleep(0)
