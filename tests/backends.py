@@ -9,7 +9,6 @@ import contextlib
 import gc
 import http.client
 import os
-import random
 import socket
 import time
 import uuid
@@ -24,6 +23,8 @@ from docker.errors import DockerException
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.image import DockerImage
+
+from tests.ports import free_port
 
 MINIO_SOURCE = Path(__file__).parents[1] / "deploy" / "images" / "minio"
 READY_TIMEOUT = 90  # seconds; a RabbitMQ takes 4 to 8 on two busy cores
@@ -156,21 +157,12 @@ S = TypeVar("S", bound=Server)
 
 @contextlib.contextmanager
 def _running(kind: type[S], container: DockerContainer, name: str, port: int | None) -> Iterator[S]:
-    published = port or _free_port()
+    published = port or free_port()
     container.with_name(f"hiper-{name}-{uuid.uuid4().hex[:8]}").with_bind_ports(kind.inside, published)
     with container.with_kwargs(labels={"hiper-automotive": "test"}):  # removed with its volumes at the end
         server = kind(container, testcontainers_config.tc_host_override or "127.0.0.1", published)
         server.wait_until_ready()
         yield server
-
-
-def _free_port() -> int:
-    """From below the range of outgoing connections: none of them takes it while the server is dead."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            return port
 
 
 def _minio_image() -> str:

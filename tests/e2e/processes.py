@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,15 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT = 60  # seconds
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -50,10 +44,14 @@ class Process:
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while not self.is_ready():
-            assert self.popen is not None
-            assert self.popen.poll() is None, f"{self.module} ended: {self.log.read_text()[-4000:]}"
+            self.assert_alive()
             assert time.monotonic() < deadline, f"{self.module} does not get ready: {self.log.read_text()[-4000:]}"
             time.sleep(0.1)
+        self.assert_alive()  # else it was another process that answered on its port
+
+    def assert_alive(self) -> None:
+        assert self.popen is not None
+        assert self.popen.poll() is None, f"{self.module} ended: {self.log.read_text()[-4000:]}"
 
     def is_ready(self) -> bool:
         try:

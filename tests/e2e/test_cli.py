@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from libs.client.cli import app
-from tests.unit.client.live import free_port
+from tests.ports import free_port
 
 Hiper = Callable[..., Result]
 ADMIN_SECRET = "admin-secret-of-the-tests"
