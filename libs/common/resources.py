@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 from libs.common.bus import EventBus
 from libs.common.bus.memory import MemoryBus
+from libs.common.preparing import Preparation
 from libs.common.settings import Settings
 from libs.common.store import Buckets, ObjectStore
 from libs.common.store.filesystem import FilesystemStore
@@ -62,8 +64,32 @@ def new_bus(settings: Settings) -> EventBus:
 @asynccontextmanager
 async def open_bus(settings: Settings) -> AsyncIterator[EventBus]:
     bus = new_bus(settings)
-    await bus.start()
     try:
+        await bus.start()
         yield bus
     finally:
         await bus.close()
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What the services of a process share. `prepared` says whether the buckets are there."""
+
+    buckets: Buckets
+    bus: EventBus
+    preparation: Preparation
+
+    @property
+    def prepared(self) -> bool:
+        return self.preparation.done
+
+
+@asynccontextmanager
+async def open_backends(settings: Settings, *more: ObjectStore) -> AsyncIterator[Backends]:
+    """The buckets and the bus of a process. They, and the buckets in `more`, are made in the background where they
+    are missing; neither needs to be there yet."""
+    async with open_buckets(settings) as buckets, AsyncExitStack() as stack:
+        preparation = Preparation(buckets.temp, buckets.perm, *more)
+        stack.push_async_callback(preparation.close)
+        await preparation.start()
+        yield Backends(buckets, await stack.enter_async_context(open_bus(settings)), preparation)

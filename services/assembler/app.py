@@ -1,14 +1,13 @@
 """The assembler service: durable chunks become complete files, stale uploads partial ones."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import SystemClock
-from libs.common.preparing import Preparation
-from libs.common.resources import new_bus, open_buckets
+from libs.common.resources import open_backends
 from libs.common.settings import Settings
 from libs.common.store import Buckets
 from libs.common.sweep import Ages
@@ -28,18 +27,11 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            buckets = await stack.enter_async_context(open_buckets(settings))
-            preparation = Preparation(buckets.temp, buckets.perm)
-            stack.push_async_callback(preparation.close)
-            await preparation.start()
-            bus = new_bus(settings)
-            stack.push_async_callback(bus.close)
-            await bus.start()
-            worker = build_worker(settings, buckets, bus)
-            await stack.enter_async_context(worker.running(settings.recovery_interval, settings.drain_timeout))
-            app.state.ready = lambda: {"store": preparation.done, "bus": bus.connected}
-            yield
+        async with open_backends(settings) as backends:
+            worker = build_worker(settings, backends.buckets, backends.bus)
+            async with worker.running(settings.recovery_interval, settings.drain_timeout):
+                app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}
+                yield
 
     app = create_app("HiPER assembler", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
     return app

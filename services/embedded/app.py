@@ -7,8 +7,7 @@ from fastapi import FastAPI
 
 from libs.common.authn import Authn
 from libs.common.clock import SystemClock
-from libs.common.preparing import Preparation
-from libs.common.resources import new_bus, open_buckets, open_store
+from libs.common.resources import open_backends, open_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.tokens import TokenVerifier
@@ -28,14 +27,9 @@ def build_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            buckets = await stack.enter_async_context(open_buckets(settings))
             auth_store = await stack.enter_async_context(open_store(settings, "auth"))
-            preparation = Preparation(buckets.temp, buckets.perm, auth_store)
-            stack.push_async_callback(preparation.close)
-            await preparation.start()
-            bus = new_bus(settings)
-            stack.push_async_callback(bus.close)
-            await bus.start()
+            backends = await stack.enter_async_context(open_backends(settings, auth_store))
+            buckets, bus = backends.buckets, backends.bus
             authn = Authn(verifier, Revocations(auth_store, settings.revocation_interval))
             auth = Auth.build(settings, auth_store, authn.revocations)
             stack.push_async_callback(authn.close)
@@ -47,7 +41,7 @@ def build_app(settings: Settings) -> FastAPI:
             await stack.enter_async_context(sweeping(settings, buckets, bus))
             app.state.authn, app.state.auth, app.state.bus = authn, auth, bus
             app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock())
-            app.state.ready = lambda: {"store": preparation.done, **authn.ready()}
+            app.state.ready = lambda: {"store": backends.prepared, **authn.ready()}
             yield
 
     app = create_app("HiPER-Automotive", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())

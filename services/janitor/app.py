@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import SystemClock
-from libs.common.preparing import Preparation
-from libs.common.resources import new_bus, open_buckets
+from libs.common.resources import open_backends
 from libs.common.settings import Settings
 from libs.common.store import Buckets, StoreUnavailable
 from libs.common.sweep import NUDGES, Ages, Need, store_time
@@ -58,16 +57,8 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            buckets = await stack.enter_async_context(open_buckets(settings))
-            preparation = Preparation(buckets.temp, buckets.perm)
-            stack.push_async_callback(preparation.close)
-            await preparation.start()
-            bus = new_bus(settings)
-            stack.push_async_callback(bus.close)
-            await bus.start()
-            await stack.enter_async_context(sweeping(settings, buckets, bus))
-            app.state.ready = lambda: {"store": preparation.done, "bus": bus.connected}
+        async with open_backends(settings) as backends, sweeping(settings, backends.buckets, backends.bus):
+            app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}
             yield
 
     app = create_app("HiPER janitor", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
