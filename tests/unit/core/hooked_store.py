@@ -1,4 +1,5 @@
-"""A store between a process under test and a real one: it counts calls, holds them up, lets them fail, and dies."""
+"""A store between a process under test and a real one: it counts calls and bytes, holds calls up, lets them fail, and
+dies."""
 
 import asyncio
 import random
@@ -16,6 +17,7 @@ from libs.common.store import (
     ObjectStore,
     PartInfo,
     StoreUnavailable,
+    Stream,
 )
 
 When = Literal["before", "after"]
@@ -60,10 +62,16 @@ class Gate:
 
 
 class Hooks:
-    """What happens at the store calls of one process, on both of its buckets."""
+    """What happens at the store calls of one process, on both of its buckets.
+
+    `written`: bytes of every body that the stores took. `held`: bytes of chunks that were read and not yet written, and
+    `most_held` the most of them at once: what streaming from store to store keeps in memory."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.written = 0
+        self.held = 0
+        self.most_held = 0
         self.dead = False
         self._rules: list[Rule] = []
         self._last = 0
@@ -99,6 +107,27 @@ class Hooks:
 
     def count(self, method: str = "", part: str = "") -> int:
         return sum(method in ("", call.method) and part in call.key for call in self.calls)
+
+    def body(self, body: Body) -> Body:
+        """The body, counted as it is taken."""
+        if not isinstance(body, Stream):
+            self.written += memoryview(body).nbytes
+            return body
+        return Stream(body.size, lambda: self._taken(body.blocks()))
+
+    async def _taken(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for block in blocks:
+            self.written += len(block)
+            self.held -= len(block)
+            yield block
+
+    async def given(self, key: str, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Blocks of an object, counted as they are read."""
+        async for block in blocks:
+            if key.startswith("chunks/"):
+                self.held += len(block)
+                self.most_held = max(self.most_held, self.held)
+            yield block
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
@@ -148,12 +177,14 @@ class HookedStore:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         async with self._call("put", key):
-            await self._store.put(key, body, fence=fence, content_type=content_type, metadata=metadata)
+            await self._store.put(
+                key, self._hooks.body(body), fence=fence, content_type=content_type, metadata=metadata
+            )
 
     @asynccontextmanager
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         async with self._call("get", key), self._store.get(key, start, end) as blocks:
-            yield blocks
+            yield self._hooks.given(key, blocks)
 
     async def stat(self, key: str) -> ObjectInfo:
         async with self._call("stat", key):
@@ -182,7 +213,7 @@ class HookedStore:
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
         async with self._call("put_part", key, upload_id, str(number)):
-            return await self._store.put_part(key, upload_id, number, body)
+            return await self._store.put_part(key, upload_id, number, self._hooks.body(body))
 
     async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
         async with self._call("list_parts", key, upload_id):
