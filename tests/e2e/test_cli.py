@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -44,6 +45,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 yield url
             finally:
                 process.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def uploading(path: Path, hiper: Hiper) -> Iterator["subprocess.Popen[str]"]:
+    """`hiper upload` in a process of its own, slow enough to be watched, from when the server knows of the file."""
+    command = [sys.executable, "-m", "libs.client.cli", "upload", str(path), "--chunk-size", "64KiB", "--jobs", "1"]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"XDG_CONFIG_HOME": str(path.parent / "config")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+    ) as process:
+        deadline = time.monotonic() + 30
+        while hiper("status", path.name).exit_code and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield process
 
 
 def wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
@@ -225,22 +245,7 @@ def test_ls_is_a_table_on_a_terminal(hiper: Hiper, env: dict[str, str | None]) -
 def test_watching_an_upload_ends_when_it_is_complete(hiper: Hiper, tmp_path: Path) -> None:
     path = tmp_path / "watched.bin"
     path.write_bytes(os.urandom(24 * 2**20))
-    command = [
-        sys.executable,
-        "-m",
-        "libs.client.cli",
-        "upload",
-        str(path),
-        "--chunk-size",
-        "64KiB",
-        "--jobs",
-        "1",
-    ]
-    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL):
-        deadline = time.monotonic() + 30
-        while hiper("status", "watched.bin").exit_code and time.monotonic() < deadline:
-            time.sleep(0.05)
+    with uploading(path, hiper):
         lines = hiper("status", "watched.bin", "--watch").stdout.splitlines()
     assert re.match(r"watched.bin: pending, .* of 24.0 MiB \(\d+ %\), last change 20", lines[0])
     assert lines[-1].startswith("watched.bin: complete, 24.0 MiB")
@@ -281,29 +286,7 @@ def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, 
 def test_ctrl_c_says_that_the_upload_can_be_resumed(server: str, tmp_path: Path, hiper: Hiper) -> None:
     path = tmp_path / "interrupted.bin"
     path.write_bytes(os.urandom(64 * 2**20))
-    command = [
-        sys.executable,
-        "-m",
-        "libs.client.cli",
-        "upload",
-        str(path),
-        "--chunk-size",
-        "64KiB",
-        "--jobs",
-        "1",
-    ]
-    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=env,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
-    ) as process:
-        deadline = time.monotonic() + 30
-        while hiper("status", "interrupted.bin").exit_code and time.monotonic() < deadline:
-            time.sleep(0.05)
+    with uploading(path, hiper) as process:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
