@@ -11,12 +11,17 @@ from libs.common.preparing import Preparation
 from libs.common.settings import Settings
 from libs.common.store import Buckets, ObjectStore
 from libs.common.store.filesystem import FilesystemStore
+from libs.common.store.metered import MeteredStore
 
 Name = Literal["temp", "perm", "auth"]
 
 
 def new_store(settings: Settings, name: Name) -> ObjectStore:
-    """One bucket of the deployment; it is not made here, and nothing is connected."""
+    """One bucket of the deployment, its calls counted; it is not made here, and nothing is connected."""
+    return MeteredStore(_adapter(settings, name), name)
+
+
+def _adapter(settings: Settings, name: Name) -> ObjectStore:
     if settings.object_store == "filesystem":
         roots = {"temp": settings.temp_upload_dir, "perm": settings.perm_upload_dir, "auth": settings.auth_dir}
         return FilesystemStore(roots[name])

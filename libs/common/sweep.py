@@ -4,6 +4,7 @@ One list call per 1,000 objects and none per session. The two listings are not o
 finding looks again first.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -88,6 +89,53 @@ class Finding:
         return kind(source=source, subject=subject(self.file), data=data)
 
 
+@dataclass
+class Tally:
+    """What one sweep saw in all. Ages in seconds at the sweep's `now`; 0 where there is none."""
+
+    now: float
+    open: int = 0  # files with an open upload
+    closing: int = 0  # files that bear closing markers
+    stored: int = 0  # bytes in chunks
+    oldest: float = 0.0  # of the uploads, since it was opened
+    unassembled: float = 0.0  # of those whose bytes are all there, since the newest chunk
+    findings: Counter[Need] = field(default_factory=Counter)
+
+    def add(self, swept: SweptFile) -> None:
+        """Count a file in."""
+        seen = swept.seen
+        self.stored += sum(chunks.durable.total() for chunks in swept.chunks.values())
+        self.closing += bool(seen.closing)
+        if not seen.open or seen.closing:
+            return
+        upload = Upload.of(swept, seen)
+        self.open += 1
+        self.oldest = max(self.oldest, self.now - upload.opened)
+        if upload.whole:
+            self.unassembled = max(self.unassembled, self.now - upload.newest)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The open sessions of a file, taken together. Times in seconds since the epoch, the store's."""
+
+    first: Session
+    durable: Extents
+    opened: float
+    newest: float  # chunk, or the opening
+
+    @classmethod
+    def of(cls, swept: SweptFile, seen: Look) -> "Upload":
+        mine = [swept.chunks.get(session.id, Chunks()) for session in seen.open]
+        openings = [session.facts["open"].modified for session in seen.open]
+        durable = Extents(run for chunks in mine for run in chunks.durable)
+        return cls(seen.open[0], durable, openings[0], max(openings + [chunks.newest for chunks in mine]))
+
+    @property
+    def whole(self) -> bool:
+        return self.durable.covers(Extent(0, self.first.total_size))
+
+
 async def store_time(temp: ObjectStore) -> float:
     """Now, in seconds since the epoch, by the clock of the store."""
     return (await temp.list(sessions_root(), limit=1)).fence.issued
@@ -122,14 +170,12 @@ def findings(swept: SweptFile, now: float, ages: Ages) -> Iterator[Finding]:
 
 
 def _upload(swept: SweptFile, seen: Look, now: float, ages: Ages) -> Iterator[Finding]:
-    mine = [swept.chunks.get(session.id, Chunks()) for session in seen.open]
-    newest = max([session.facts["open"].modified for session in seen.open] + [chunks.newest for chunks in mine])
-    durable = Extents(run for chunks in mine for run in chunks.durable)
-    first, age = seen.open[0], now - newest
+    upload = Upload.of(swept, seen)
+    first, age = upload.first, now - upload.newest
     if age > ages.stale:
-        why = f"no chunk for {age:.0f} s, {durable.total()} of {first.total_size} bytes in chunks"
+        why = f"no chunk for {age:.0f} s, {upload.durable.total()} of {first.total_size} bytes in chunks"
         yield Finding(Need.STALE, swept.file, first.id, age, why)
-    elif age >= ages.grace and durable.covers(Extent(0, first.total_size)):
+    elif age >= ages.grace and upload.whole:
         yield Finding(Need.STALLED, swept.file, first.id, age, "all bytes are there but the file is not complete")
     elif ages.grace <= age <= ages.quiet:
         yield Finding(Need.STALLED, swept.file, first.id, age, "chunks came lately: full parts may wait")

@@ -18,6 +18,7 @@ from libs.common.layout import (
 )
 from libs.common.look import Look, look
 from libs.common.store import Buckets, ObjectInfo, ObjectStore, list_all
+from libs.common.watch import UNWATCHED, Watch
 from services.assembler.assembly import (
     DigestMismatch,
     Ready,
@@ -32,10 +33,11 @@ from services.assembler.assembly import (
 class Advancer:
     """Turns durable chunks into complete files."""
 
-    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock) -> None:
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, watch: Watch = UNWATCHED) -> None:
         self._buckets = buckets
         self._bus = bus
         self._clock = clock
+        self._watch = watch
 
     async def advance(self, file: FileId, hint: Sequence[int] | None = None) -> bool:
         """Assemble the parts of the hint (or every part that is full) and finish the file if nothing is missing.
@@ -49,14 +51,18 @@ class Advancer:
             return False
         done = await complete_file(self._buckets.perm, file)
         if not done:
-            ready = await self._assemble(seen, hint)
+            with self._watch.step("assemble"):
+                ready = await self._assemble(seen, hint)
             if not ready:
                 return False
-            if not await self._finish(seen, ready):
+            with self._watch.step("finish"):
+                finished = await self._finish(seen, ready)
+            if not finished:
                 return True
             done = await complete_file(self._buckets.perm, file)
         if done:
-            await self._clean_up(seen, done)
+            with self._watch.step("clean_up"):
+                await self._clean_up(seen, done)
         return False
 
     async def _assemble(self, seen: Look, hint: Sequence[int] | None) -> Ready | None:
@@ -101,11 +107,15 @@ class Advancer:
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
         partials = [info.key for info in await list_all(perm, partials_prefix(file))]
         again = await self._still_open(seen)
-        self._bus.publish(completed(file, done))
+        event = completed(file, done)
+        self._bus.publish(event)
+        self._watch.told(event)
         if partials:
             await perm.delete_many(partials, fence=again.fence)
-        for session in seen.sessions:
-            await temp.delete_many([info.key for info in await list_all(temp, chunks_prefix(file, session))])
+        chunks = [info for s in seen.sessions for info in await list_all(temp, chunks_prefix(file, s))]
+        if chunks:
+            self._watch.finalized(done.modified - max(info.modified for info in chunks))
+        await temp.delete_many([info.key for info in chunks])
         for upload in {upload for session in again.sessions.values() for upload in session.assemblies}:
             await perm.abort_multipart(file_key(file), upload)
         there = [again.sessions[session] for session in seen.sessions if session in again.sessions]

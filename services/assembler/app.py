@@ -13,12 +13,13 @@ from libs.common.store import Buckets
 from libs.common.sweep import Ages
 from libs.common.web import create_app, installed_version
 from services.assembler.handling import Assembler
+from services.assembler.metrics import FileWatch
 from services.assembler.worker import Worker
 
 
 def build_worker(settings: Settings, buckets: Buckets, bus: EventBus) -> Worker:
     clock = SystemClock()
-    assembler = Assembler(buckets, bus, clock, settings.stale_threshold)
+    assembler = Assembler(buckets, bus, clock, settings.stale_threshold, FileWatch())
     return Worker(assembler, buckets, bus, clock, Ages.of(settings.stale_threshold, settings.recovery_interval))
 
 

@@ -22,6 +22,7 @@ from libs.common.layout import (
 )
 from libs.common.look import SETTLE, Look, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, UploadNotFound, list_all
+from libs.common.watch import UNWATCHED, Watch
 from services.assembler.advance import completed, is_marker, mark_rejected
 from services.assembler.assembly import (
     DigestMismatch,
@@ -46,10 +47,11 @@ def reason_of(seen: Look) -> Reason | None:
 class Closer:
     """Ends uploads: once their markers are there and a lease has passed, it has the file alone."""
 
-    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock) -> None:
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, watch: Watch = UNWATCHED) -> None:
         self._buckets = buckets
         self._bus = bus
         self._clock = clock
+        self._watch = watch
 
     async def close(self, file: FileId) -> None:
         """Do what the markers of the file's sessions say, until none is left. Raises StoreUnavailable."""
@@ -86,7 +88,7 @@ class Closer:
         sessions = await self._mark_all(seen, reason)
         await self._clock.sleep(SETTLE)  # from here on nobody acknowledges a chunk
         if not any(reason in seen.sessions[session].marked("closed/") for session in sessions):
-            closing = _Closing(self._buckets, self._bus, self._clock, seen.file, reason, sessions)
+            closing = _Closing(self._buckets, self._bus, self._clock, self._watch, seen.file, reason, sessions)
             await closing.run()
         await self._clock.sleep(SETTLE)  # from here on no fenced write of another closer takes effect
         ended: set[Reason] = set(PRECEDENCE[PRECEDENCE.index(reason) :])  # but a cancel that came meanwhile stays
@@ -110,11 +112,19 @@ class _Closing:
     """One closing of a file that nobody else writes to any more, other closers apart."""
 
     def __init__(
-        self, buckets: Buckets, bus: EventBus, clock: Clock, file: FileId, reason: Reason, sessions: Sequence[str]
+        self,
+        buckets: Buckets,
+        bus: EventBus,
+        clock: Clock,
+        watch: Watch,
+        file: FileId,
+        reason: Reason,
+        sessions: Sequence[str],
     ) -> None:
         self._buckets = buckets
         self._bus = bus
         self._clock = clock
+        self._watch = watch
         self._file = file
         self._reason: Reason = reason
         self._sessions = sessions
@@ -126,6 +136,7 @@ class _Closing:
         event = await self._keep_bytes(seen) if self._reason != "cancel" else None
         if event:  # told before the chunks go: who takes over from here on may not know any more
             self._bus.publish(event)
+            self._watch.told(event)
         await temp.delete_many(chunks)
         seen = await self._right()
         for upload in {upload for session in seen.sessions.values() for upload in session.assemblies}:

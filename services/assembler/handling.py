@@ -16,6 +16,7 @@ from libs.common.layout import FileId, total_size_of
 from libs.common.names import check_filename
 from libs.common.problems import Problem
 from libs.common.store import Buckets, FenceExpired, ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.watch import UNWATCHED, Watch
 from services.assembler.advance import Advancer
 from services.assembler.assembly import Superseded
 from services.assembler.closing import Closer
@@ -30,9 +31,12 @@ _LONGEST_PAUSE = 10.0  # seconds between tries while the store is away
 class Assembler:
     """Handles events: a function of the event and of what the bucket shows."""
 
-    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, stale_threshold: float) -> None:
-        self._advancer = Advancer(buckets, bus, clock)
-        self._closer = Closer(buckets, bus, clock)
+    def __init__(
+        self, buckets: Buckets, bus: EventBus, clock: Clock, stale_threshold: float, watch: Watch = UNWATCHED
+    ) -> None:
+        self._advancer = Advancer(buckets, bus, clock, watch)
+        self._closer = Closer(buckets, bus, clock, watch)
+        self._watch = watch
         self._clock = clock
         self._stale_threshold = stale_threshold
         self._locks = Locks()
@@ -53,25 +57,26 @@ class Assembler:
                 await self._close(data.file)
                 await self._advance(data.file, None)
             case SessionStale(data=data):
-                await self._once(("close", data.file), lambda: self._closer.park(data.file, self._stale_threshold))
+                await self._once("park", data.file, lambda: self._closer.park(data.file, self._stale_threshold))
             case _:
                 raise Poison(f"not for the assembler: {event.type}")
 
     async def _advance(self, file: FileId, hint: Sequence[int] | None) -> None:
-        rejected = await self._once(("advance", file), lambda: self._advancer.advance(file, hint))
+        rejected = await self._once("advance", file, lambda: self._advancer.advance(file, hint))
         if rejected:
             await self._close(file)
 
     async def _close(self, file: FileId) -> None:
-        await self._once(("close", file), lambda: self._closer.close(file))
+        await self._once("close", file, lambda: self._closer.close(file))
 
-    async def _once(self, name: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+    async def _once(self, step: str, file: FileId, work: Callable[[], Awaitable[T]]) -> T:
         """Run work on a file, one at a time in this process: two would only do the same."""
-        async with self._locks.held(name):
+        async with self._locks.held((step == "advance", file)):  # parking closes too
             pause, tries = 0.2, _TRIES
             while True:
                 try:
-                    return await work()
+                    with self._watch.step(step):
+                        return await work()
                 except (Superseded, ObjectNotFound, UploadNotFound, FenceExpired):
                     tries -= 1
                     if not tries:

@@ -13,6 +13,7 @@ import structlog
 
 from libs.common.extents import Extent, split
 from libs.common.problems import Kind, Problem
+from services.ingest.metrics import CHUNKS, IN_MEMORY, ON_DISK
 from services.ingest.payload import Payload
 
 P = ParamSpec("P")
@@ -133,27 +134,35 @@ async def receive(
     digester = Digester(extent, part_size, algorithms, prefix)
     in_memory = budget.take(extent.length)
     spool: bytearray | IO[bytes] = bytearray() if in_memory else await _on_disk(tempfile.TemporaryFile)
+    buffered = IN_MEMORY if in_memory else ON_DISK
+    buffered.inc(extent.length)
     try:
-        received = 0
-        async for block in blocks:
-            received += len(block)
-            if received > extent.length:
-                raise wrong_length(extent, f"more than {extent.length}")
-            digester.update(memoryview(block))
-            if isinstance(spool, bytearray):
-                spool += block
-            else:
-                await _on_disk(spool.write, block)
-        if received < extent.length:
-            raise wrong_length(extent, str(received))
-        if not isinstance(spool, bytearray):
-            await _on_disk(spool.flush)
+        with CHUNKS.step("receive"):
+            await _fill(spool, blocks, extent, digester)
         yield Received(Payload(extent, spool), digester.checksum, digester.extents(), digester.whole())
     finally:
+        buffered.dec(extent.length)
         if isinstance(spool, bytearray):
             budget.give_back(extent.length)
         else:
             spool.close()
+
+
+async def _fill(spool: bytearray | IO[bytes], blocks: AsyncIterator[bytes], extent: Extent, digester: Digester) -> None:
+    received = 0
+    async for block in blocks:
+        received += len(block)
+        if received > extent.length:
+            raise wrong_length(extent, f"more than {extent.length}")
+        digester.update(memoryview(block))
+        if isinstance(spool, bytearray):
+            spool += block
+        else:
+            await _on_disk(spool.write, block)
+    if received < extent.length:
+        raise wrong_length(extent, str(received))
+    if not isinstance(spool, bytearray):
+        await _on_disk(spool.flush)
 
 
 async def _on_disk(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -14,6 +14,7 @@ from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, OwnerQuery, utf8_address, writable_owner
+from services.ingest.metrics import RECEIVED
 from services.ingest.models import UploadAnswer
 from services.ingest.pins import Pin, etag
 from services.ingest.receive import Received, receive, timed, wrong_length
@@ -94,6 +95,7 @@ async def upload(
         raise wrong_length(claim.extent, str(length - len(prefix)))
     async with receive(blocks, claim.extent, part_size(total), sent, prefix, state.budget) as received:
         verify(received, claim, sent)
+        RECEIVED.inc(claim.extent.length)
         about = {"content_type": media_type(request.headers.get("content-type", ""), filename)}
         pin = Pin.parse(if_match, if_none_match)
         declared = whole["sha-256"].hex() if whole else ""

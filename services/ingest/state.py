@@ -11,6 +11,7 @@ from libs.common.settings import Settings
 from libs.common.store import Buckets
 from services.ingest.cancelling import Canceller
 from services.ingest.listing import FileLister
+from services.ingest.metrics import BUDGET, CHUNKS
 from services.ingest.reading import FileReader
 from services.ingest.receive import Budget, Deadline
 from services.ingest.view import Views
@@ -32,9 +33,10 @@ class Ingest:
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock) -> "Ingest":
         views = Views(buckets, clock, new_replica())
+        BUDGET.set(settings.memory_budget)
         return cls(
             settings,
-            ChunkWriter(buckets, bus, clock, views),
+            ChunkWriter(buckets, bus, clock, views, CHUNKS),
             FileReader(buckets, clock),
             FileLister(buckets),
             Canceller(buckets, bus, clock, views.replica),

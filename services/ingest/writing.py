@@ -20,6 +20,7 @@ from libs.common.gather import (
 from libs.common.layout import FileId, chunk_key, digest_fact, fact_key, part_size, total_size_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectNotFound, StoreUnavailable
+from libs.common.watch import UNWATCHED, Watch
 from services.ingest.compare import refuse_difference, refuse_difference_from_file
 from services.ingest.payload import Payload, Stored
 from services.ingest.pins import NO_PIN, Pin
@@ -61,11 +62,12 @@ class _Changed(Exception):
 class ChunkWriter:
     """Makes chunks durable and acknowledges them."""
 
-    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, views: Views) -> None:
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, views: Views, watch: Watch = UNWATCHED) -> None:
         self._buckets = buckets
         self._bus = bus
         self._clock = clock
         self._views = views
+        self._watch = watch
 
     async def write(self, chunk: Chunk) -> Ack:
         """Store a chunk and answer for it. Raises Problem or StoreUnavailable: then nothing is acknowledged."""
@@ -73,7 +75,8 @@ class ChunkWriter:
         async with self._views.using(chunk.file) as entry:
             for _ in range(_TRIES):
                 try:
-                    found = await self._upload(chunk, entry, opened)
+                    with self._watch.step("look"):
+                        found = await self._upload(chunk, entry, opened)
                     if isinstance(found, Complete):
                         return await self._repeat_of_file(chunk, found)
                     async with _reserved(entry, chunk.extent):
@@ -110,13 +113,17 @@ class ChunkWriter:
     async def _into_upload(self, chunk: Chunk, entry: Entry, view: View) -> Ack:
         if entry.view is not view:
             raise _Changed
-        await self._views.settle(view, entry)  # before the listing: then it shows what others acknowledged alone
-        stored = await self._stored(chunk, entry, view)
-        await refuse_difference(chunk.payload, stored, chunk.digests)
-        await self._declare(chunk, view)
-        mine = await self._pieces(chunk, view, coverage(stored).missing(chunk.extent))
-        await self._put_all(chunk.file, entry, view, mine)
-        return await self._acknowledge(chunk, entry, view, mine)
+        with self._watch.step("settle"):  # before the listing: then it shows what others acknowledged alone
+            await self._views.settle(view, entry)
+        with self._watch.step("compare"):
+            stored = await self._stored(chunk, entry, view)
+            await refuse_difference(chunk.payload, stored, chunk.digests)
+        with self._watch.step("store"):
+            await self._declare(chunk, view)
+            mine = await self._pieces(chunk, view, coverage(stored).missing(chunk.extent))
+            await self._put_all(chunk.file, entry, view, mine)
+        with self._watch.step("acknowledge"):
+            return await self._acknowledge(chunk, entry, view, mine)
 
     async def _declare(self, chunk: Chunk, view: View) -> None:
         """Before the bytes: whoever finds the file full finds its digest too. After they were compared: a chunk that

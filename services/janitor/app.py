@@ -14,6 +14,7 @@ from libs.common.settings import Settings
 from libs.common.store import Buckets, StoreUnavailable
 from libs.common.sweep import NUDGES, Ages, Need, store_time
 from libs.common.web import create_app, installed_version
+from services.janitor.metrics import DURATION, SweepWatch
 from services.janitor.sweeping import Janitor
 
 log = structlog.get_logger(__name__)
@@ -21,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janitor:
     ages = Ages.of(settings.stale_threshold, settings.recovery_interval)
-    return Janitor(buckets, bus, SystemClock(), ages)
+    return Janitor(buckets, bus, SystemClock(), ages, SweepWatch())
 
 
 async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_interval: float) -> None:
@@ -32,7 +33,8 @@ async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_inte
         now = janitor.clock.monotonic()
         needs = frozenset(Need) if now >= due else NUDGES
         try:
-            await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
+            with DURATION.time():
+                await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
         except StoreUnavailable as error:
             log.warning("store unavailable, will sweep again", error=str(error))
         else:

@@ -10,7 +10,8 @@ from libs.common.events import subject
 from libs.common.layout import FileId, chunks_prefix, fact_key, file_key
 from libs.common.look import Look, look
 from libs.common.store import Buckets, list_all
-from libs.common.sweep import Ages, Finding, Need, sweep
+from libs.common.sweep import Ages, Finding, Need, Tally, findings, swept_files
+from libs.common.watch import UNWATCHED, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -23,16 +24,21 @@ class Janitor:
     bus: EventBus
     clock: Clock
     ages: Ages
+    watch: Watch = UNWATCHED
 
     async def sweep(self, now: float, *, needs: frozenset[Need] = frozenset(Need), dry_run: bool) -> list[Finding]:
         """One sweep at `now` (seconds since the epoch by the store's clock); what was found of `needs`, and unless
         `dry_run`, acted on. Raises StoreUnavailable."""
-        found = []
-        async for finding in sweep(self.buckets.temp, now, self.ages):
-            if finding.need in needs:
-                found.append(finding)
-                if not dry_run:
-                    await self._act(finding, now)
+        found, tally = [], Tally(now)
+        async for swept in swept_files(self.buckets.temp):
+            tally.add(swept)
+            for finding in findings(swept, now, self.ages):
+                if finding.need in needs:
+                    found.append(finding)
+                    tally.findings[finding.need] += 1
+                    if not dry_run:
+                        await self._act(finding, now)
+        self.watch.swept(tally)
         return found
 
     async def _act(self, finding: Finding, now: float) -> None:

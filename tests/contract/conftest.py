@@ -9,13 +9,15 @@ import pytest
 from libs.common.store import ObjectStore
 from libs.common.store.filesystem import FilesystemStore
 from tests.backends import MinioServer
-from tests.contract.store_buckets import SECRET, Bucket, Directory, S3Bucket, new_name
+from tests.contract.store_buckets import SECRET, Bucket, Directory, MeteredDirectory, S3Bucket, new_name
 
 
-@pytest.fixture(params=["filesystem", pytest.param("minio", marks=pytest.mark.backends)])
+@pytest.fixture(params=["filesystem", "metered", pytest.param("minio", marks=pytest.mark.backends)])
 async def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bucket]:
     """A fresh bucket. The test fails if it leaves anything in it."""
     fresh: Bucket = Directory(tmp_path / "bucket")
+    if request.param == "metered":
+        fresh = MeteredDirectory(tmp_path / "bucket")
     if request.param == "minio":
         address: MinioServer = request.getfixturevalue("minio")
         fresh = S3Bucket(address.endpoint, address.access_key, address.secret_key, new_name())

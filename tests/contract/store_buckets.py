@@ -10,6 +10,7 @@ from libs.common.store._s3_client import Request, S3Client
 from libs.common.store._s3_sign import Signer
 from libs.common.store._s3_xml import Document
 from libs.common.store.filesystem import FilesystemStore
+from libs.common.store.metered import MeteredStore
 from libs.common.store.minio import MinioStore
 
 UPLOADED = "files/vin-1/log.bin"  # the key of every multipart upload in the suite: MinIO lists uploads by exact key
@@ -44,6 +45,13 @@ class Directory:
 
     async def destroy(self) -> None:
         pass  # tmp_path is pytest's
+
+
+class MeteredDirectory(Directory):
+    """Its calls are counted, which must change nothing."""
+
+    def open(self) -> ObjectStore:
+        return MeteredStore(super().open(), "test")
 
 
 @dataclass

@@ -42,6 +42,7 @@ from tests.contract.bus_fixtures import (
     rabbit_rig,
     rig,
 )
+from tests.unit.metrics import value
 
 __all__ = ["memory_rig", "rabbit_rig", "rig"]  # fixtures
 
@@ -506,16 +507,20 @@ class TestRabbitmq:
         self, rabbit_rig: RabbitRig, rabbitmq: RabbitmqServer
     ) -> None:
         bus, inbox, events = rabbit_rig.bus(), Inbox(), chunks(100)
+        waiting, down = value("hiper_bus_waiting_events"), value("hiper_bus_links_down")
         await asyncio.to_thread(rabbitmq.kill)
         try:
             async with asyncio.timeout(10):
                 await bus.start()
             assert not bus.connected
             publish(bus, events)
+            assert (value("hiper_bus_waiting_events") - waiting, value("hiper_bus_links_down") - down) == (100, 1)
         finally:
             await asyncio.to_thread(rabbitmq.start)
         async with consuming(bus, inbox):
             await inbox.has(events, within=60)
+            await eventually(lambda: value("hiper_bus_waiting_events") == waiting)
+            assert value("hiper_bus_links_down") == down
 
     @pytest.mark.parametrize(
         ("user", "vhost", "says"),

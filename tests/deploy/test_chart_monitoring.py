@@ -3,10 +3,8 @@
 import re
 
 import pytest
-from prometheus_client.registry import REGISTRY
 
-import libs.common.bus._metrics
-import libs.common.web.access  # noqa: F401  # both register their metrics
+from scripts.metrics import SERIES
 from tests.deploy.chart import COMPONENTS, DEV, Manifest, named, of_kind, render
 
 MONITORED = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
@@ -16,15 +14,6 @@ def _alerts() -> list[Manifest]:
     (group,) = named(render(DEV, MONITORED), "PrometheusRule", "r-hiper")["spec"]["groups"]
     rules: list[Manifest] = group["rules"]
     return rules
-
-
-def _known() -> set[str]:
-    """What Prometheus stores of the metrics of the services."""
-    families = list(REGISTRY.collect())
-    counters = {f"{family.name}_total" for family in families if family.type == "counter"}
-    parts = {f"{family.name}_{part}" for family in families if family.type == "histogram" for part in
-             ("bucket", "count", "sum")}  # fmt: skip
-    return counters | parts
 
 
 def test_the_monitor_finds_a_service_of_every_component_and_of_nothing_else() -> None:
@@ -48,7 +37,7 @@ def test_every_alert_has_a_name_a_condition_and_a_time(label: str) -> None:
 def test_alerts_are_about_metrics_that_exist() -> None:
     used = {name for alert in _alerts() for name in re.findall(r"\bhiper_\w+", alert["expr"])}
     assert used
-    assert used <= _known()
+    assert used <= SERIES
 
 
 def test_alerts_are_about_this_release_only() -> None:

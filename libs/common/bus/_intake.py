@@ -11,7 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from libs.common.bus import Handler, Limits, Poison
-from libs.common.bus._metrics import DEAD_LETTERED, DELIVERED
+from libs.common.bus._metrics import DEAD_LETTERED, DELIVERED, FAILED, HANDLE_DURATION
 from libs.common.events import EVENTS, Event
 
 log = structlog.get_logger(__name__)
@@ -132,7 +132,8 @@ class Intake:
             return self._give_up(delivery, event, "not for the assembler")
         DELIVERED.labels(event.type).inc()
         try:
-            await self._handler(event)
+            with HANDLE_DURATION.labels(event.type).time():
+                await self._handler(event)
         except Poison as poison:
             return self._give_up(delivery, event, str(poison))
         except Exception as error:
@@ -144,6 +145,7 @@ class Intake:
         if delivery.redeliveries + 1 >= self._limits.delivery_limit:
             return self._give_up(delivery, event, f"failed {self._limits.delivery_limit} times: {error!r}")
         pause = self._limits.pause_after(delivery.redeliveries)
+        FAILED.labels(event.type).inc()
         log.warning("event handler failed", type=event.type, subject=event.subject, retry_in=pause, exc_info=error)
         return partial(self._retry, delivery, pause)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
-from libs.common.bus._metrics import CONFIRMED, DROPPED, REPUBLISHED
+from libs.common.bus._metrics import CONFIRM_DURATION, CONFIRMED, DROPPED, REPUBLISHED, WAITING
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +44,7 @@ class Outbox:
         if len(self._waiting) >= self._limit:
             self._drop(self._waiting.popleft())
         self._waiting.append(letter)
+        WAITING.inc()
         self._empty.clear()
         self._changed.set()
 
@@ -76,11 +77,12 @@ class Outbox:
         """Drop everything that waits."""
         while self._waiting:
             DROPPED.labels(self._waiting.popleft().type).inc()
+            WAITING.dec()
 
     def _launch(self, send: Send) -> None:
         while self._waiting and len(self._flying) < self._in_flight:
             letter = self._waiting.popleft()
-            flight = asyncio.ensure_future(send(letter))
+            flight = asyncio.ensure_future(_timed(send(letter)))
             self._flying[flight] = letter
             flight.add_done_callback(self._landed)
 
@@ -89,6 +91,7 @@ class Outbox:
         failure = asyncio.CancelledError() if flight.cancelled() else flight.exception()
         if failure is None:
             CONFIRMED.labels(letter.type).inc()
+            WAITING.dec()
         else:
             self._failure = self._failure or failure
             self._put_back(letter)
@@ -106,6 +109,12 @@ class Outbox:
 
     def _drop(self, letter: Letter) -> None:
         DROPPED.labels(letter.type).inc()
+        WAITING.dec()
         if not self._dropping:
             self._dropping = True
             log.warning("dropping the oldest events, which the sweep makes up for", limit=self._limit)
+
+
+async def _timed(sending: Awaitable[None]) -> None:
+    with CONFIRM_DURATION.time():
+        await sending

@@ -9,7 +9,7 @@ import structlog
 
 from libs.common.bus import Handler, Limits
 from libs.common.bus._intake import Delivery, Intake
-from libs.common.bus._metrics import DROPPED, PUBLISHED
+from libs.common.bus._metrics import DROPPED, LINKS_DOWN, PUBLISHED
 from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import ConnectionLost, either, keep
 from libs.common.bus._subscriptions import Subscriptions
@@ -72,7 +72,7 @@ class RemoteBus:
 
     async def start(self) -> None:
         if self._publisher is None and not self._closed.is_set():
-            self._publisher = asyncio.create_task(keep(self._publish, self._closed, self._complain))
+            self._publisher = asyncio.create_task(self._keep(self._publish, self._closed))
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_ATTEMPT):
                     await self._tried.wait()
@@ -86,7 +86,7 @@ class RemoteBus:
 
     async def subscribe(self, handler: Handler) -> None:
         async with self._subscriptions.open(handler) as intake:
-            await keep(lambda: self._consume(intake), self._subscriptions.stopping, self._complain)
+            await self._keep(lambda: self._consume(intake), self._subscriptions.stopping)
             await intake.finish()
 
     async def stop_consuming(self) -> None:
@@ -106,6 +106,10 @@ class RemoteBus:
         if left := len(self._outbox):
             log.warning("closed with unpublished events, which the sweep makes up for", events=left)
             self._outbox.discard()
+
+    async def _keep(self, use: Callable[[], Awaitable[None]], until: asyncio.Event) -> None:
+        with LINKS_DOWN.track_inprogress():  # down until `_link` says that it is up
+            await keep(use, until, self._complain)
 
     async def _publish(self) -> None:
         async with self._link("publisher") as link:
@@ -135,6 +139,7 @@ class RemoteBus:
     async def _link(self, role: str) -> AsyncIterator[Link]:
         async with self._broker.link(role) as link:
             self._links += 1
+            LINKS_DOWN.dec()
             self._complaint = ""
             self._tried.set()
             log.info("connected to the broker", broker=self._broker.name, role=role)
@@ -142,6 +147,7 @@ class RemoteBus:
                 yield link
             finally:
                 self._links -= 1
+                LINKS_DOWN.inc()
 
     def _complain(self, error: BaseException) -> None:
         """Say what went wrong once, not with every attempt."""

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -17,6 +18,7 @@ from libs.common.store import StoreUnavailable
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
+PROBLEMS = Counter("hiper_http_problems", "Problems answered, by their slug.", ["type", "status"])
 MEDIA_TYPE = "application/problem+json"
 _BY_STATUS = {
     400: Kind.BAD_REQUEST,
@@ -64,6 +66,7 @@ def _example(kind: Kind) -> dict[str, Any]:
 
 
 def render(problem: Problem) -> JSONResponse:
+    PROBLEMS.labels(problem.kind.slug, problem.kind.status).inc()
     return JSONResponse(problem.document(), problem.kind.status, problem.headers, MEDIA_TYPE)
 
 

@@ -1,0 +1,56 @@
+"""The metrics of the services, as their code declares them: for the documents and for tests of alerts and panels."""
+
+from types import ModuleType
+from typing import NamedTuple
+
+from prometheus_client.metrics import MetricWrapperBase
+
+import libs.common.bus._metrics
+import libs.common.store.metered
+import libs.common.web.access
+import libs.common.web.errors
+import services.assembler.metrics
+import services.ingest.metrics
+import services.janitor.metrics
+
+MODULES: dict[str, tuple[ModuleType, ...]] = {
+    "every service": (libs.common.web.access, libs.common.web.errors, libs.common.store.metered),
+    "ingest": (services.ingest.metrics,),
+    "ingest, assembler, janitor": (libs.common.bus._metrics,),
+    "assembler": (services.assembler.metrics,),
+    "janitor": (services.janitor.metrics,),
+}
+
+
+class Metric(NamedTuple):
+    """`name` as Prometheus stores it; of a histogram without _bucket, _count, _sum."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+    source: str
+
+    @property
+    def series(self) -> set[str]:
+        """The names that an expression can ask for."""
+        if self.kind == "histogram":
+            return {f"{self.name}_{part}" for part in ("bucket", "count", "sum")}
+        return {self.name}
+
+
+def _metrics() -> list[Metric]:
+    found = []
+    for source, modules in MODULES.items():
+        for module in modules:
+            for declared in vars(module).values():
+                if isinstance(declared, MetricWrapperBase) and not declared._labelvalues:
+                    (family,) = declared.describe()
+                    name = f"{family.name}_total" if family.type == "counter" else family.name
+                    help_ = family.documentation
+                    found.append(Metric(name, family.type, tuple(declared._labelnames), help_, source))
+    return found
+
+
+METRICS = _metrics()
+SERIES = {series for metric in METRICS for series in metric.series}

@@ -1,0 +1,36 @@
+"""What the janitor tells Prometheus: the state of the whole bucket, as of its last sweep."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from libs.common.sweep import Tally
+from libs.common.watch import Watch
+
+OPEN = Gauge("hiper_uploads_open", "Uploads in progress.")
+CLOSING = Gauge("hiper_uploads_closing", "Files whose uploads are being cancelled, parked or rejected.")
+TEMPORARY = Gauge("hiper_uploads_stored_bytes", "Bytes in chunk objects.")
+OLDEST = Gauge("hiper_uploads_oldest_seconds", "Age of the upload that was opened first.")
+UNASSEMBLED = Gauge(
+    "hiper_uploads_oldest_unassembled_seconds",
+    "For how long an upload has been waiting to become a file whose bytes are all there: the longest.",
+)
+FINDINGS = Counter("hiper_sweep_findings", "What sweeps found to need a look, by why.", ["need"])
+DURATION = Histogram(
+    "hiper_sweep_duration_seconds",
+    "Duration of a sweep.",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900),
+)
+SWEPT_AT = Gauge("hiper_sweep_last_success_timestamp_seconds", "When a sweep last saw everything.")
+
+
+class SweepWatch(Watch):
+    """Shows what the last sweep saw."""
+
+    def swept(self, tally: Tally) -> None:
+        OPEN.set(tally.open)
+        CLOSING.set(tally.closing)
+        TEMPORARY.set(tally.stored)
+        OLDEST.set(tally.oldest)
+        UNASSEMBLED.set(tally.unassembled)
+        SWEPT_AT.set_to_current_time()
+        for need, count in tally.findings.items():
+            FINDINGS.labels(need.replace(" ", "_")).inc(count)

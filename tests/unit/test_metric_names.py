@@ -1,0 +1,28 @@
+"""Metrics are named by the conventions (https://prometheus.io/docs/practices/naming/)."""
+
+import re
+
+import pytest
+
+from scripts.metrics import METRICS, Metric
+
+UNITS = ("_seconds", "_bytes", "_total")
+COUNTS = {"hiper_uploads_open", "hiper_uploads_closing", "hiper_bus_waiting_events", "hiper_bus_links_down"}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_a_name_says_whose_metric_it_is_and_in_which_unit(metric: Metric) -> None:
+    assert re.fullmatch(r"hiper(_[a-z]+)+", metric.name)
+    assert metric.name.endswith(UNITS) or metric.name in COUNTS
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_a_metric_is_explained_in_a_sentence(metric: Metric) -> None:
+    assert re.match(r"[A-Z].*\.$", metric.help)
+
+
+def test_no_label_is_without_bound() -> None:
+    """Owners, files, sessions and addresses are without number: no metric has one for each."""
+    bounded = {"bucket", "method", "need", "operation", "outcome", "route", "status", "step", "type", "where"}
+    assert {label for metric in METRICS for label in metric.labels} <= bounded
