@@ -53,7 +53,7 @@ class FileRejectedData(_Data):
 
 
 class _Envelope(BaseModel):
-    """The attributes of every event (section 3.1 of the specification)."""
+    """The attributes of every event (section 3.1 of the specification, and the distributed tracing extension)."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
@@ -69,6 +69,11 @@ class _Envelope(BaseModel):
     subject: str = Field(min_length=1, description="`{owner}/{filename}`")
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC), description="RFC 3339, with its offset.")
     datacontenttype: Literal["application/json"] = "application/json"
+    traceparent: str | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="What the event belongs to, where traces are recorded (W3C Trace Context).",
+    )
 
 
 class ChunkReceived(_Envelope):

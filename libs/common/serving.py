@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.telemetry import configure_logging
+from libs.common.tracing import configure_tracing
 
 KEEP_ALIVE = 30  # seconds that an idle connection is kept
 Build = Callable[[Settings], FastAPI]
@@ -34,7 +35,9 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
     try:
         settings = load_settings()
         configure_logging(settings)
-        config = uvicorn_config(settings, build(settings), port(settings))
+        app = build(settings)
+        configure_tracing(app.title.lower().replace(" ", "-"), app.version)
+        config = uvicorn_config(settings, app, port(settings))
     except ConfigurationError as error:
         print(f"configuration error: {error}", file=sys.stderr)
         sys.exit(2)

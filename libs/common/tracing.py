@@ -18,6 +18,8 @@ from libs.common.settings import ConfigurationError
 TRACEPARENT = "traceparent"  # https://www.w3.org/TR/trace-context/
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_TIMEOUTS = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+EXPORT_TIMEOUT = 2.0  # seconds; the end of a process waits for the last export, and the SDK's own default is 10
 _OFF: AbstractContextManager[Span] = nullcontext(INVALID_SPAN)
 _propagator = TraceContextTextMapPropagator()
 _tracer: Tracer | None = None
@@ -49,7 +51,8 @@ def configure_tracing(service: str, version: str) -> None:
 
     name = os.environ.get("OTEL_SERVICE_NAME") or service
     provider = SdkTracerProvider(resource=Resource.create({"service.name": name, "service.version": version}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    timeout = None if any(map(os.environ.get, _TIMEOUTS)) else EXPORT_TIMEOUT
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout)))
     record_with(provider)
 
 
@@ -87,7 +90,12 @@ def current_traceparent() -> str | None:
     return carrier.get(TRACEPARENT)
 
 
-def current_trace() -> str | None:
-    """The id of the current trace in hex, for log lines."""
+def annotate(**attributes: str) -> None:
+    """Attributes of the current span that were not known when it began."""
+    trace.get_current_span().set_attributes({f"hiper.{name}": value for name, value in attributes.items()})
+
+
+def trace_ids() -> dict[str, str]:
+    """What log lines say of the current trace: `trace_id` in hex, or nothing while traces are off."""
     context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
+    return {"trace_id": f"{context.trace_id:032x}"} if context.is_valid else {}

@@ -4,6 +4,7 @@ import re
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote
 
+import structlog
 from fastapi import Path, Query, Request, Security
 
 from libs.common.authn import FILES_READ, FILES_WRITE, FLEET_READ, FLEET_WRITE, bearer, insufficient_scope
@@ -11,6 +12,7 @@ from libs.common.layout import FileId
 from libs.common.names import FLEET, check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.tokens import Principal
+from libs.common.tracing import annotate
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -63,13 +65,20 @@ def utf8_address(request: Request) -> None:
         raise Problem(Kind.BAD_REQUEST, "The address is not percent-encoded UTF-8.") from None
 
 
-def file_to_read(
+async def file_to_read(
     caller: Caller, filename: Annotated[str, Path(description="The file's name.")], owner: OwnerQuery = None
 ) -> FileId:
-    return FileId(readable_owner(caller, owner), check_filename(filename))
+    return named(FileId(readable_owner(caller, owner), check_filename(filename)))
 
 
-def file_to_delete(
+async def file_to_delete(
     caller: Caller, filename: Annotated[str, Path(description="The file's name.")], owner: OwnerQuery = None
 ) -> FileId:
-    return FileId(writable_owner(caller, owner), check_filename(filename))
+    return named(FileId(writable_owner(caller, owner), check_filename(filename)))
+
+
+def named(file: FileId) -> FileId:
+    """The file, which from here on the request's log lines and its span name."""
+    structlog.contextvars.bind_contextvars(owner=file.owner, file=file.filename)
+    annotate(owner=file.owner, file=file.filename)
+    return file

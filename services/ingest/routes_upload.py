@@ -13,7 +13,7 @@ from libs.common.layout import FileId, part_size
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, OwnerQuery, utf8_address, writable_owner
+from services.ingest.access import Caller, OwnerQuery, named, utf8_address, writable_owner
 from services.ingest.metrics import RECEIVED
 from services.ingest.models import UploadAnswer
 from services.ingest.pins import Pin, etag
@@ -74,7 +74,7 @@ async def upload(
     """Send a chunk. Chunks may come in any order, twice, overlapping and in parallel. Once this answers 200 its bytes
     are durable; `next_expected_byte` says where to go on."""
     state = ingest(request)
-    file = FileId(writable_owner(caller, owner), check_filename(filename))
+    file = named(FileId(writable_owner(caller, owner), check_filename(filename)))
     total = check_total_size(total_size, state.settings.max_file_size)
     whole = parse_digests("Repr-Digest", repr_digest)
     if whole and "sha-256" not in whole:

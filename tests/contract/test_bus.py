@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import aio_pika
 import pytest
+import structlog
 from aio_pika.exceptions import ConnectionClosed
 from structlog.testing import capture_logs
 
@@ -225,6 +226,21 @@ class TestConsuming:
                 publish(bus, events)
                 await eventually(lambda: tries == dict.fromkeys(ids(events), 2))
         assert [line["event"] for line in logs].count("event handler failed") == len(events)
+
+    async def test_the_log_lines_of_a_handler_say_which_event_it_handles(self, rig: Rig) -> None:
+        bus, seen, events = rig.bus(), dict[str, dict[str, object]](), chunks(3)
+
+        async def handler(event: Event) -> None:
+            seen[event.id] = structlog.contextvars.get_contextvars()
+
+        await bus.start()
+        async with consuming(bus, handler):
+            structlog.contextvars.bind_contextvars(request_id="of who published it")
+            publish(bus, events)
+            structlog.contextvars.clear_contextvars()
+            await eventually(lambda: len(seen) == 3)
+        about = {"event_type": "hiper.ChunkReceived.v1", "owner": "car-7", "file": "log.bin"}
+        assert seen == {event.id: {"event_id": event.id, **about} for event in events}
 
     async def test_the_pause_before_a_redelivery_holds_up_no_other_event(self, rig: Rig) -> None:
         limits = replace(QUICK, concurrency=1, pause=1.0, longest_pause=1.0)

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from libs.common.bus import Handler, Limits, Poison
 from libs.common.bus._metrics import DEAD_LETTERED, DELIVERED, FAILED, HANDLE_DURATION
+from libs.common.bus._tracing import handling
 from libs.common.events import EVENTS, Event
+from libs.common.tracing import trace_ids
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +124,7 @@ class Intake:
 
     async def _handle(self, delivery: Delivery) -> Settle:
         """Run the handler and say how the delivery ends."""
+        structlog.contextvars.clear_contextvars()  # of whoever published it, in this process
         try:
             event = EVENTS.validate_json(delivery.body)
         except ValidationError as error:
@@ -130,9 +133,11 @@ class Intake:
             return delivery.dead_letter
         if not event.for_assembler:
             return self._give_up(delivery, event, "not for the assembler")
+        _bind(event)
         DELIVERED.labels(event.type).inc()
         try:
-            with HANDLE_DURATION.labels(event.type).time():
+            with handling(event), HANDLE_DURATION.labels(event.type).time():
+                structlog.contextvars.bind_contextvars(**trace_ids())
                 await self._handler(event)
         except Poison as poison:
             return self._give_up(delivery, event, str(poison))
@@ -161,3 +166,11 @@ class Intake:
                     await self._stopping.wait()
         finally:
             await delivery.retry()
+
+
+def _bind(event: Event) -> None:
+    """Every log line of the handler says what it is about."""
+    data = event.data
+    structlog.contextvars.bind_contextvars(
+        event_id=event.id, event_type=event.type, owner=data.owner, file=data.filename
+    )

@@ -13,6 +13,7 @@ from libs.common.bus._metrics import DROPPED, LINKS_DOWN, PUBLISHED
 from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import ConnectionLost, either, keep
 from libs.common.bus._subscriptions import Subscriptions
+from libs.common.bus._tracing import carrying, publishing
 from libs.common.events import Event
 
 log = structlog.get_logger(__name__)
@@ -82,7 +83,9 @@ class RemoteBus:
         if self._closed.is_set():
             DROPPED.labels(event.type).inc()
         else:
-            self._outbox.put(Letter(event.type, event.model_dump_json().encode(), event.for_assembler))
+            with publishing(event):
+                body = carrying(event).model_dump_json().encode()
+                self._outbox.put(Letter(event.type, body, event.for_assembler))
 
     async def subscribe(self, handler: Handler) -> None:
         async with self._subscriptions.open(handler) as intake:

@@ -12,6 +12,7 @@ from libs.common.bus import Handler, Limits
 from libs.common.bus._intake import Intake
 from libs.common.bus._metrics import CONFIRMED, DROPPED, PUBLISHED
 from libs.common.bus._subscriptions import Subscriptions
+from libs.common.bus._tracing import carrying, publishing
 from libs.common.events import EVENTS, Event
 
 log = structlog.get_logger(__name__)
@@ -127,9 +128,10 @@ class MemoryBus:
         if self._closed:
             DROPPED.labels(event.type).inc()
             return
-        body = event.model_dump_json().encode()
-        if event.for_assembler:
-            self.queue.put(Loan(self.queue, event.type, body))
+        with publishing(event):
+            body = carrying(event).model_dump_json().encode()
+            if event.for_assembler:
+                self.queue.put(Loan(self.queue, event.type, body))
         CONFIRMED.labels(event.type).inc()
         for listener in self._listeners:
             try:

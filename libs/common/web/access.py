@@ -2,15 +2,18 @@
 
 import re
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 
 import structlog
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from libs.common.tracing import TRACEPARENT, continued, trace_ids
 from libs.common.web.errors import internal_error
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
@@ -60,13 +63,15 @@ class RequestShell:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, _request_id(scope), perf_counter())
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
-        try:
-            await self._guarded(exchange, receive, _Sender(exchange, send))
-        finally:
-            _record(exchange)
+        with _span(exchange) as span:
             structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(request_id=exchange.request_id, **trace_ids())
+            try:
+                await self._guarded(exchange, receive, _Sender(exchange, send))
+            finally:
+                _record(exchange)
+                _describe(span, exchange)
+                structlog.contextvars.clear_contextvars()
 
     async def _guarded(self, exchange: _Exchange, receive: Receive, send: Send) -> None:
         try:
@@ -99,6 +104,24 @@ class _Sender:
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID, "")
     return given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _span(exchange: _Exchange) -> AbstractContextManager[Span]:
+    """The request's span, below the one that its `traceparent` names."""
+    if exchange.scope["path"] in _PROBES:
+        return nullcontext(INVALID_SPAN)
+    attributes = {"http.request.method": exchange.method, "hiper.request_id": exchange.request_id}
+    return continued(exchange.method, SpanKind.SERVER, Headers(scope=exchange.scope).get(TRACEPARENT), attributes)
+
+
+def _describe(span: Span, exchange: _Exchange) -> None:
+    """What is known of a request only in the end (https://opentelemetry.io/docs/specs/semconv/http/http-spans/)."""
+    if span.is_recording():
+        span.update_name(f"{exchange.method} {exchange.route}")
+        status = exchange.status or CLIENT_GONE
+        span.set_attributes({"http.route": exchange.route, "http.response.status_code": status})
+        if status >= 500:
+            span.set_status(StatusCode.ERROR)
 
 
 def _record(exchange: _Exchange) -> None:
