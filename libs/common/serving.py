@@ -3,7 +3,9 @@
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 import uvicorn
@@ -41,10 +43,33 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
     except ConfigurationError as error:
         print(f"configuration error: {error}", file=sys.stderr)
         sys.exit(2)
-    server = uvicorn.Server(config)
+    server = LingeringServer(config, settings.shutdown_delay)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve())
     sys.exit(0 if server.started else 1)
+
+
+class LingeringServer(uvicorn.Server):
+    """Goes on serving for `delay` seconds after SIGTERM, with `Connection: close` (RFC 9112, section 9.6) on every
+    answer: no client of a kept-alive connection loses a request that was on its way. A second signal ends that."""
+
+    def __init__(self, config: uvicorn.Config, delay: float) -> None:
+        super().__init__(config)
+        self._delay = delay
+        self._leaves_at: float | None = None  # seconds, monotonic
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._leaves_at is not None or sig != signal.SIGTERM or not self._delay:
+            super().handle_exit(sig, frame)
+            return
+        self._captured_signals.append(sig)
+        self.config.encoded_headers.append((b"connection", b"close"))
+        self._leaves_at = time.monotonic() + self._delay
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._leaves_at is not None and time.monotonic() >= self._leaves_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 def uvicorn_config(settings: Settings, app: FastAPI, port: int) -> uvicorn.Config:

@@ -95,6 +95,11 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9000, ge=0, le=65535, description="Port of /livez, /readyz, /metrics (workers).")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    shutdown_delay: float = Field(
+        0,
+        ge=0,
+        description="How long SIGTERM goes on serving, asking clients to close their connections, before the drain.",
+    )
     drain_timeout: float = Field(25, gt=0, description="Longest time that SIGTERM waits for work in hand.")
 
     @model_validator(mode="after")

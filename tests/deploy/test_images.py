@@ -3,51 +3,27 @@
 import json
 import os
 import subprocess
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.deploy.chart import ROOT, require
-
-DOCKERFILE = ROOT / "deploy" / "images" / "hiper" / "Dockerfile"
-PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT")  # this machine's, handed on to the build
-
-
-def _docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [require("docker"), *arguments]
-    env = {**os.environ, "DOCKER_BUILDKIT": "0"}
-    return subprocess.run(command, capture_output=True, text=True, check=check, env=env)
+from tests.deploy.conftest import PIP_SETTINGS, docker
 
 
 @pytest.fixture(scope="module")
-def image(engine: None) -> Iterator[str]:
-    """HIPER_IMAGE, if somebody built it from these sources; else built here on PYTHON_IMAGE, and removed."""
-    if built := os.environ.get("HIPER_IMAGE"):
-        yield built
-        return
-    tag = f"hiper-test/hiper:{uuid.uuid4().hex[:8]}"
-    arguments = {name: os.environ[name] for name in PIP_SETTINGS if name in os.environ}
-    arguments |= {"VERSION": "1.2.3", "REVISION": "abc", "SOURCE": "https://example.com/hiper"}
-    if base := os.environ.get("PYTHON_IMAGE"):
-        arguments["BASE_IMAGE"] = base
-    given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    made = _docker("build", "-q", "-f", str(DOCKERFILE), "-t", tag, *given, str(ROOT), check=False)
-    assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
-    yield tag
-    _docker("image", "rm", tag)
+def image(hiper_image: str) -> str:
+    return hiper_image
 
 
 def _run(image: str, *arguments: str, entrypoint: str = "") -> subprocess.CompletedProcess[str]:
     """Runs the image as the chart does: no rights, no network, nothing to write to but /tmp."""
     confined = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]
     chosen = ["--entrypoint", entrypoint] if entrypoint else []
-    return _docker("run", "--rm", *confined, *chosen, image, *arguments, check=False)
+    return docker("run", "--rm", *confined, *chosen, image, *arguments, check=False)
 
 
 def _config(image: str) -> dict[str, Any]:
-    (described,) = json.loads(_docker("image", "inspect", image).stdout)
+    (described,) = json.loads(docker("image", "inspect", image).stdout)
     config: dict[str, Any] = described["Config"]
     return config
 
@@ -68,7 +44,7 @@ def test_its_labels_say_what_it_is(image: str) -> None:
 
 
 def test_it_tells_nothing_of_where_its_packages_came_from(image: str) -> None:
-    kept = _docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout + json.dumps(_config(image))
+    kept = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout + json.dumps(_config(image))
     assert [name for name in PIP_SETTINGS if name in kept] == []
 
 

@@ -20,6 +20,7 @@ TOKEN_AUDIENCE: {{ $values.tokens.audience | quote }}
 HOST: "0.0.0.0"
 PORT: "8000"
 METRICS_PORT: "9000"
+SHUTDOWN_DELAY: {{ include "hiper.scalar" $values.shutdown.lingerSeconds | quote }}
 DRAIN_TIMEOUT: {{ include "hiper.scalar" $values.shutdown.drainSeconds | quote }}
 {{- end }}
 

@@ -44,7 +44,7 @@ spec:
 {{- $shutdown := $root.Values.shutdown -}}
 {{ include "hiper.podBase" $root }}
 {{- /* after the drain: the last acknowledgements to the broker, and the interpreter's end */}}
-terminationGracePeriodSeconds: {{ add $shutdown.preStopSeconds $shutdown.drainSeconds 15 }}
+terminationGracePeriodSeconds: {{ add $shutdown.preStopSeconds $shutdown.lingerSeconds $shutdown.drainSeconds 15 }}
 {{- with $own.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
