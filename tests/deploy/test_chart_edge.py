@@ -81,6 +81,13 @@ def test_nginx_streams_bodies_of_the_largest_chunk_for_as_long_as_ingest_waits()
     assert int(found["proxy-read-timeout"]) > 100
 
 
+def test_a_gateway_waits_as_long_as_ingest_for_an_upload_and_without_end_for_a_download() -> None:
+    rules = named(render(DEV, ROUTE, {"settings": {"bodyTimeout": 100}}), "HTTPRoute", "r-hiper-edge")["spec"]["rules"]
+    waits = {rule["matches"][0]["path"]["value"]: rule.get("timeouts", {}).get("request") for rule in rules}
+    assert int(waits["/upload"].removesuffix("s")) > 100
+    assert waits["/files"] == "0s"  # GEP-1742: no timeout; it would cover the whole answer
+
+
 def test_an_upload_stays_with_one_replica_and_uploads_spread() -> None:
     key = _nginx("ingest")["upstream-hash-by"]
     assert "$arg_filename" in key

@@ -62,6 +62,15 @@ def test_ingest_does_not_ask_auth_where_the_keys_are_elsewhere() -> None:
     assert _arrows(render(DEV, CLOSED, EDDSA, elsewhere)) == ARROWS
 
 
+def test_keda_may_ask_the_broker_of_a_trial_for_the_length_of_its_queue() -> None:
+    """From a namespace of its own, hence by the Service's whole name."""
+    manifests = render(DEV, {"assembler": {"autoscaling": {"enabled": True}}})
+    (rule,) = _policy(manifests, "rabbitmq")["ingress"]
+    assert {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "keda-operator"}}} in rule["from"]
+    url = named(manifests, "Secret", "r-hiper-rabbitmq")["stringData"]["RABBITMQ_URL"]
+    assert "@r-hiper-rabbitmq.ns.svc:5672/" in url
+
+
 def test_everybody_may_ask_dns_but_the_backends() -> None:
     manifests = render(DEV)
     asking = {

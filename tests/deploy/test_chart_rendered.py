@@ -118,6 +118,7 @@ def test_the_defaults_of_the_chart_are_those_of_the_services() -> None:
         "EVENT_BUS",
         "HOST",
         "MINIO_ENDPOINT",
+        "SHUTDOWN_DELAY",
     }  # what a cluster has to have otherwise
     defaults = {name: str(Settings.model_fields[name.lower()].default) for name in data.keys() - ours}
     assert {name: data[name].lower() for name in defaults} == {n: d.lower() for n, d in defaults.items()}

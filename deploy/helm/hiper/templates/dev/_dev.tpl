@@ -80,7 +80,8 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* Also takes port and from: components of this release. Nothing is reached from there. */}}
+{{/* Also takes port, from: components of this release, and others: a list of NetworkPolicyPeer. Nothing is reached from
+     there. */}}
 {{- define "hiper.devNetworkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -96,5 +97,8 @@ spec:
       from:
         {{- range .from }}
         {{- include "hiper.peer" (dict "root" $.root "component" .) | nindent 8 }}
+        {{- end }}
+        {{- with .others }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
 {{- end }}
