@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from libs.client import commands_access, commands_files, commands_transfer
+from libs.client import commands_access, commands_config, commands_files, commands_transfer
 
 app = typer.Typer(
     name="hiper",
@@ -22,6 +22,7 @@ app.command()(commands_files.status)
 app.command()(commands_files.ls)
 app.command()(commands_files.rm)
 app.add_typer(commands_access.device, name="device")
+app.add_typer(commands_config.config, name="config")
 
 
 @app.command()

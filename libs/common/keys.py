@@ -93,7 +93,9 @@ def _secret(settings: Settings, name: str) -> bytes:
 def _load_private(path: Path, algorithm: str) -> AllowedPrivateKeys:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise _unreadable("PRIVATE_KEY_FILE", path, error) from error
+    except (ValueError, TypeError) as error:
         raise ConfigurationError(f"PRIVATE_KEY_FILE: {path} is no PEM private key: {error}") from error
     _check(key, algorithm, f"PRIVATE_KEY_FILE: {path}")
     return key  # type: ignore[return-value]  # _check refused every type but those that the algorithm signs with
@@ -102,10 +104,18 @@ def _load_private(path: Path, algorithm: str) -> AllowedPrivateKeys:
 def _load_public(path: Path, algorithm: str) -> AllowedPublicKeys:
     try:
         key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _unreadable("PUBLIC_KEY_FILES", path, error) from error
+    except ValueError as error:
         raise ConfigurationError(f"PUBLIC_KEY_FILES: {path} is no PEM public key: {error}") from error
     _check(key, algorithm, f"PUBLIC_KEY_FILES: {path}")
     return key  # type: ignore[return-value]  # as above
+
+
+def _unreadable(setting: str, path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting}: {path} cannot be read: {error.strerror} (e.g. {setting}=/run/secrets/hiper.pem)"
+    )
 
 
 def _check(material: Any, algorithm: str, setting: str) -> None:

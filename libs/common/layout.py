@@ -21,6 +21,10 @@ Auth bucket::
 
     devices/{device_id}.json
     revoked.json
+
+Every bucket that a service writes to (written and deleted when it starts, to see that it may)::
+
+    probe
 """
 
 import hashlib
@@ -35,6 +39,7 @@ Reason = Literal["cancel", "park", "reject"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 REVOKED = "revoked.json"
 DEVICES = "devices/"
+PROBE = "probe"
 
 
 class FileId(NamedTuple):

@@ -1,28 +1,78 @@
-"""Making what is missing at start, however long the store takes to come."""
+"""What a process needs of its store, made and tried at start, however long the store takes to come."""
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
-from libs.common.store import ObjectStore, StoreUnavailable
+from libs.common.clock import Clock, SystemClock
+from libs.common.layout import PROBE
+from libs.common.settings import ConfigurationError
+from libs.common.store import ObjectNotFound, ObjectStore, StoreRefused, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_PAUSE = 5.0  # seconds
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds
+REFUSALS = 5  # in a row, in about 5 seconds: a store that is starting may not know its users yet
+
+GiveUp = Callable[[ConfigurationError], None]
+"""Ends the process, for a reason that no waiting cures."""
+
+
+@dataclass(frozen=True)
+class BucketNeed:
+    """A bucket, and what its service must be able to do there. `setting` is what names it, as NAME=value; `reads` a
+    key that it reads, whether or not an object is there."""
+
+    store: ObjectStore
+    setting: str
+    reads: str = PROBE
+    writes: bool = True
+
+    async def meet(self) -> None:
+        """Make the bucket if it is missing, and try each right. Raises StoreUnavailable; StoreRefused names a right
+        that is missing."""
+        await self._may("be made, or seen", self.store.ensure)
+        await self._may("be read", self._read)
+        if self.writes:
+            await self._may("be written", lambda: self.store.put(PROBE, b""))
+            await self._may("be deleted from", lambda: self.store.delete_many([PROBE]))
+
+    async def _read(self) -> None:
+        with suppress(ObjectNotFound):
+            await self.store.stat(self.reads)
+
+    async def _may(self, verb: str, call: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await call()
+        except StoreRefused as error:
+            raise StoreRefused(f"{self.setting} may not {verb}: {error}") from None
 
 
 class Preparation:
-    """Makes buckets in the background, so that a process starts, and says that it is not ready, while they are away."""
+    """Meets needs in the background, so that a process starts, and says that it is not ready, while the store is away.
 
-    def __init__(self, *stores: ObjectStore) -> None:
-        self._stores = stores
+    A store that refuses, or stays away for `patience` seconds, is a configuration that cannot work: `give_up` is told.
+    """
+
+    def __init__(self, *needs: BucketNeed, patience: float, give_up: GiveUp, clock: Clock | None = None) -> None:
+        self._needs = needs
+        self._patience = patience
+        self._give_up = give_up
+        self._clock = clock or SystemClock()
         self._task: asyncio.Task[None] | None = None
+        self._refusals = 0
+        self._trouble = ""
         self.done = False
 
     async def start(self) -> None:
-        """Try once now; go on in the background if the store is away."""
-        if not await self._try(first=True):
+        """Try once now; go on in the background where that fails."""
+        self._until = self._clock.monotonic() + self._patience
+        if not await self._try():
+            log.warning("store unavailable, will keep trying", error=self._trouble)
             self._task = asyncio.create_task(self._keep_trying())
 
     async def close(self) -> None:
@@ -31,20 +81,39 @@ class Preparation:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _keep_trying(self) -> None:
-        pause = 0.2
+        pause = _SHORTEST_PAUSE
         while not self.done:
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+            await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
             pause = min(pause * 2, _LONGEST_PAUSE)
-            await self._try(first=False)
-        log.info("store is there")
+            if await self._try():
+                log.info("store is there")
+            elif reason := self._hopeless():
+                self._give_up(ConfigurationError(reason))
+                return
 
-    async def _try(self, *, first: bool) -> bool:
+    def _hopeless(self) -> str:
+        """Why no waiting helps; empty while it may."""
+        if self._refusals >= REFUSALS:
+            return self._trouble
+        if self._clock.monotonic() > self._until:
+            return _away(self._needs, self._patience, self._trouble)
+        return ""
+
+    async def _try(self) -> bool:
         try:
-            for store in self._stores:
-                await store.ensure()
+            for need in self._needs:
+                await need.meet()
         except StoreUnavailable as error:
-            if first:
-                log.warning("store unavailable, will keep trying", error=str(error))
+            self._refusals = self._refusals + 1 if isinstance(error, StoreRefused) else 0
+            self._trouble = str(error)
             return False
         self.done = True
         return True
+
+
+def _away(needs: tuple[BucketNeed, ...], patience: float, trouble: str) -> str:
+    settings = ", ".join(need.setting for need in needs)
+    return (
+        f"the store of {settings} does not answer for {patience:g} s: {trouble}. Check that it runs, and its address: "
+        "e.g. MINIO_ENDPOINT=minio.example.com:9000"
+    )

@@ -7,7 +7,8 @@ from typing import Literal
 
 from libs.common.bus import EventBus
 from libs.common.bus.memory import MemoryBus
-from libs.common.preparing import Preparation
+from libs.common.layout import PROBE
+from libs.common.preparing import BucketNeed, GiveUp, Preparation
 from libs.common.settings import Settings
 from libs.common.store import Buckets, ObjectStore
 from libs.common.store.filesystem import FilesystemStore
@@ -57,18 +58,27 @@ async def open_buckets(settings: Settings) -> AsyncIterator[Buckets]:
         yield Buckets(temp, perm)
 
 
-def new_bus(settings: Settings) -> EventBus:
-    """The event bus; nothing is connected before its `start`."""
+def need(settings: Settings, store: ObjectStore, name: Name, *, reads: str = PROBE, writes: bool = True) -> BucketNeed:
+    """What a service must be able to do in a bucket: read the key `reads`, and write unless told otherwise."""
+    setting = f"{name}_bucket"
+    if settings.object_store == "filesystem":
+        setting = "auth_dir" if name == "auth" else f"{name}_upload_dir"
+    return BucketNeed(store, f"{setting.upper()}={getattr(settings, setting)}", reads, writes)
+
+
+def new_bus(settings: Settings, give_up: GiveUp | None = None) -> EventBus:
+    """The event bus; nothing is connected before its `start`. `give_up` is told of a broker that refuses from the
+    start."""
     if settings.event_bus == "memory":
         return MemoryBus()
     from libs.common.bus.rabbitmq import RabbitBus
 
-    return RabbitBus(settings.rabbitmq_url.get_secret_value())
+    return RabbitBus(settings.rabbitmq_url.get_secret_value(), give_up=give_up)
 
 
 @asynccontextmanager
-async def open_bus(settings: Settings) -> AsyncIterator[EventBus]:
-    bus = new_bus(settings)
+async def open_bus(settings: Settings, give_up: GiveUp | None = None) -> AsyncIterator[EventBus]:
+    bus = new_bus(settings, give_up)
     try:
         await bus.start()
         yield bus
@@ -90,11 +100,14 @@ class Backends:
 
 
 @asynccontextmanager
-async def open_backends(settings: Settings, *more: ObjectStore) -> AsyncIterator[Backends]:
-    """The buckets and the bus of a process. They, and the buckets in `more`, are made in the background where they
-    are missing; neither needs to be there yet."""
+async def open_backends(
+    settings: Settings, give_up: GiveUp, *more: BucketNeed, writes_perm: bool = False
+) -> AsyncIterator[Backends]:
+    """The buckets and the bus of a process. They, and the buckets in `more`, are made and tried in the background;
+    neither needs to be there yet. What refuses from the start goes to `give_up`."""
     async with open_buckets(settings) as buckets, AsyncExitStack() as stack:
-        preparation = Preparation(buckets.temp, buckets.perm, *more)
+        needs = need(settings, buckets.temp, "temp"), need(settings, buckets.perm, "perm", writes=writes_perm), *more
+        preparation = Preparation(*needs, patience=settings.start_timeout, give_up=give_up)
         stack.push_async_callback(preparation.close)
         await preparation.start()
-        yield Backends(buckets, await stack.enter_async_context(open_bus(settings)), preparation)
+        yield Backends(buckets, await stack.enter_async_context(open_bus(settings, give_up)), preparation)

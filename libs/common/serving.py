@@ -11,6 +11,7 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.telemetry import configure_logging
@@ -25,8 +26,18 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])).upper() or 'settings'} {e['msg']}" for e in error.errors()]
-        raise ConfigurationError("; ".join(lines)) from None
+        raise ConfigurationError("; ".join(_explained(details) for details in error.errors())) from None
+
+
+def _explained(details: ErrorDetails) -> str:
+    """Names the setting, says what is wrong, and shows the default as an example."""
+    what = details["msg"].removeprefix("Value error, ")
+    field = str(details["loc"][0]) if details["loc"] else ""
+    if not field:
+        return what
+    default = Settings.model_fields[field].default
+    known = isinstance(default, (str, int, float)) and str(default) != ""
+    return f"{field.upper()}: {what}" + (f" (e.g. {field.upper()}={default})" if known else "")
 
 
 def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
@@ -44,8 +55,12 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
         print(f"configuration error: {error}", file=sys.stderr)
         sys.exit(2)
     server = LingeringServer(config, settings.shutdown_delay)
+    app.state.give_up = server.give_up
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve())
+    if server.failure:
+        print(f"configuration error: {server.failure}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0 if server.started else 1)
 
 
@@ -57,6 +72,12 @@ class LingeringServer(uvicorn.Server):
         super().__init__(config)
         self._delay = delay
         self._leaves_at: float | None = None  # seconds, monotonic
+        self.failure: ConfigurationError | None = None
+
+    def give_up(self, error: ConfigurationError) -> None:
+        """Drain and end, because the settings cannot work."""
+        self.failure = error
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._leaves_at is not None or sig != signal.SIGTERM or not self._delay:

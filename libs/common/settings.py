@@ -1,7 +1,9 @@
 """Every setting, from the environment or `.env` (https://docs.pydantic.dev/latest/concepts/pydantic_settings/)."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,6 +25,19 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+
+
+def _of_amqp(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+        raise ValueError("must look like amqp://user:password@host:5672/vhost, or amqps://")
+    return url
+
+
+def _host_and_port(endpoint: str) -> str:
+    if not re.fullmatch(r"[^\s/@]+", endpoint):
+        raise ValueError(f"is {endpoint!r}; it must be host:port without a scheme (try: minio.example.com:9000)")
+    return endpoint
 
 
 class Settings(BaseSettings):
@@ -57,7 +72,9 @@ class Settings(BaseSettings):
     temp_upload_dir: Path = Field(Path("data/temp"), description="Uploads in progress (filesystem).")
     perm_upload_dir: Path = Field(Path("data/perm"), description="Complete and partial files (filesystem).")
     auth_dir: Path = Field(Path("data/auth"), description="Devices and revocations (filesystem).")
-    minio_endpoint: str = Field("127.0.0.1:9000", description="host:port of the S3-compatible store.")
+    minio_endpoint: Annotated[str, AfterValidator(_host_and_port)] = Field(
+        "127.0.0.1:9000", description="host:port of the S3-compatible store."
+    )
     minio_access_key: str = Field("", description="Access key of the store.")
     minio_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the store.")
     minio_secure: bool = Field(False, description="HTTPS to the store.")
@@ -68,7 +85,7 @@ class Settings(BaseSettings):
 
     # -- events
     event_bus: Literal["memory", "rabbitmq"] = Field("memory", description="How events travel.")
-    rabbitmq_url: SecretStr = Field(
+    rabbitmq_url: Annotated[SecretStr, AfterValidator(_of_amqp)] = Field(
         SecretStr("amqp://guest:guest@127.0.0.1:5672/"), description="AMQP 0-9-1 URL of the broker."
     )
 
@@ -95,6 +112,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9000, ge=0, le=65535, description="Port of /livez, /readyz, /metrics (workers).")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    start_timeout: float = Field(
+        120, gt=0, description="Longest time that a starting process waits for a store that is away; then it ends."
+    )
     shutdown_delay: float = Field(
         0,
         ge=0,
@@ -105,5 +125,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if self.max_chunk_size > self.max_file_size:
-            raise ValueError("MAX_CHUNK_SIZE must not be larger than MAX_FILE_SIZE")
+            raise ValueError(
+                f"MAX_CHUNK_SIZE ({self.max_chunk_size}) must not be larger than MAX_FILE_SIZE ({self.max_file_size}): "
+                "e.g. MAX_CHUNK_SIZE=67108864 MAX_FILE_SIZE=1099511627776"
+            )
         return self

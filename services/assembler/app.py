@@ -28,7 +28,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_backends(settings) as backends:
+        async with open_backends(settings, app.state.give_up, writes_perm=True) as backends:
             worker = build_worker(settings, backends.buckets, backends.bus)
             async with worker.running(settings.recovery_interval, settings.drain_timeout):
                 app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from libs.common.authn import Authn
 from libs.common.clock import Clock
 from libs.common.preparing import Preparation
-from libs.common.resources import new_store
+from libs.common.resources import need, new_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore
@@ -26,7 +26,9 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     store = auth_store or new_store(settings, "auth")
     authn = Authn(TokenVerifier(settings), Revocations(store, settings.revocation_interval, clock))
     auth = Auth.build(settings, store, authn.revocations, clock)
-    preparation = Preparation(store)
+    preparation = Preparation(
+        need(settings, store, "auth"), patience=settings.start_timeout, give_up=lambda error: app.state.give_up(error)
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from libs.common.authn import Authn
 from libs.common.clock import SystemClock
-from libs.common.resources import open_backends, open_store
+from libs.common.resources import need, open_backends, open_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.tokens import TokenVerifier
@@ -28,7 +28,10 @@ def build_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             auth_store = await stack.enter_async_context(open_store(settings, "auth"))
-            backends = await stack.enter_async_context(open_backends(settings, auth_store))
+            devices = need(settings, auth_store, "auth")
+            backends = await stack.enter_async_context(
+                open_backends(settings, app.state.give_up, devices, writes_perm=True)
+            )
             buckets, bus = backends.buckets, backends.bus
             authn = Authn(verifier, Revocations(auth_store, settings.revocation_interval))
             auth = Auth.build(settings, auth_store, authn.revocations)

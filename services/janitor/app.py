@@ -59,7 +59,10 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_backends(settings) as backends, sweeping(settings, backends.buckets, backends.bus):
+        async with (
+            open_backends(settings, app.state.give_up) as backends,
+            sweeping(settings, backends.buckets, backends.bus),
+        ):
             app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}
             yield
 

@@ -71,3 +71,8 @@ class EventBus(Protocol):
     def connected(self) -> bool:
         """Whether events can travel at this moment: for readiness and for people, not for decisions."""
         ...
+
+    @property
+    def trouble(self) -> str:
+        """Why they cannot, for people; empty where nothing is known of it."""
+        ...

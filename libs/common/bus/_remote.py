@@ -15,6 +15,8 @@ from libs.common.bus._reconnect import ConnectionLost, either, keep
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
 from libs.common.events import Event
+from libs.common.preparing import REFUSALS, GiveUp
+from libs.common.settings import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,10 @@ class Broker(Protocol):
         """Connect and declare. Raises whatever went wrong, in a time of its own choosing."""
         ...
 
+    def refuses(self, error: BaseException) -> bool:
+        """Whether it is there and does not let this user in."""
+        ...
+
     def explain(self, error: BaseException) -> str:
         """What went wrong, for whoever runs this; without secrets."""
         ...
@@ -56,7 +62,7 @@ class RemoteBus:
     """EventBus on a broker. Publishing and each subscription have a link of their own, because a broker that is short
     of memory or disk blocks the connections that publish, and acks must still get through."""
 
-    def __init__(self, broker: Broker, limits: Limits, outbox: Outbox) -> None:
+    def __init__(self, broker: Broker, limits: Limits, outbox: Outbox, give_up: GiveUp | None = None) -> None:
         self._broker = broker
         self._limits = limits
         self._outbox = outbox
@@ -66,6 +72,12 @@ class RemoteBus:
         self._closed = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
         self._complaint = ""
+        self._give_up = give_up  # until the first link: later refusals pass, as when passwords are being changed
+        self._refusals = 0
+
+    @property
+    def trouble(self) -> str:
+        return self._complaint
 
     @property
     def connected(self) -> bool:
@@ -144,6 +156,7 @@ class RemoteBus:
             self._links += 1
             LINKS_DOWN.dec()
             self._complaint = ""
+            self._give_up = None
             self._tried.set()
             log.info("connected to the broker", broker=self._broker.name, role=role)
             try:
@@ -156,6 +169,9 @@ class RemoteBus:
         """Say what went wrong once, not with every attempt."""
         self._tried.set()
         complaint = self._broker.explain(error)
+        self._refusals = self._refusals + 1 if self._broker.refuses(error) else 0
+        if self._give_up and self._refusals >= REFUSALS:
+            self._give_up(ConfigurationError(complaint))
         if complaint != self._complaint:
             self._complaint = complaint
             log.error("no connection to the broker: trying again", broker=self._broker.name, reason=complaint)

@@ -116,6 +116,10 @@ class MemoryBus:
     def connected(self) -> bool:
         return self._started and not self._closed
 
+    @property
+    def trouble(self) -> str:
+        return ""
+
     def listen(self, listener: Listener) -> None:
         """Show every event that this bus publishes, whoever it is for, to `listener`, before `publish` returns."""
         self._listeners.append(listener)

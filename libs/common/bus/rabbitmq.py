@@ -27,6 +27,7 @@ from libs.common.bus._reconnect import cancelled
 from libs.common.bus._remote import RemoteBus
 from libs.common.bus._topology import Topology
 from libs.common.events import ASSEMBLER_TYPES
+from libs.common.preparing import GiveUp
 
 HEARTBEAT = 15  # seconds; three without a frame end a connection that died without a word
 SETUP_TIMEOUT = 10.0  # seconds to connect, declare, or begin to consume
@@ -47,11 +48,16 @@ class RabbitBus(RemoteBus):
         buffer: int = 100_000,  # events that wait for the broker; the oldest are dropped beyond it
         in_flight: int = 200,  # publishes that wait for their confirm
         publish_timeout: float = 10.0,  # seconds until a publish without a confirm is made again
+        give_up: GiveUp | None = None,
     ) -> None:
-        """Raises ValueError for a URL that is not one of AMQP. Opens nothing."""
+        """Raises ValueError for a URL that is not one of AMQP. Opens nothing. `give_up` is told of a broker
+        that has refused this user from the start."""
         limits = limits or Limits()
         broker = RabbitBroker(url, Topology(exchange, queue, limits.delivery_limit), publish_timeout)
-        super().__init__(broker, limits, Outbox(buffer, in_flight))
+        super().__init__(broker, limits, Outbox(buffer, in_flight), give_up)
+
+
+_REFUSALS = (AuthenticationError, ProbableAuthenticationError)
 
 
 class RabbitBroker:
@@ -81,13 +87,19 @@ class RabbitBroker:
         finally:
             await _quietly(connection.close(), CLOSE_TIMEOUT)
 
+    def refuses(self, error: BaseException) -> bool:
+        return isinstance(error, _REFUSALS)
+
     def explain(self, error: BaseException) -> str:
         reason = re.sub(r" at 0x[0-9a-f]+", "", f"{type(error).__name__}: {error}")
         if self._url.password:
             reason = reason.replace(self._url.password, "***")
         match error:
             case AuthenticationError() | ProbableAuthenticationError():
-                return f"RABBITMQ_URL: the broker refuses its user name or password ({reason})"
+                return (
+                    f"RABBITMQ_URL: the broker refuses its user name or password ({reason}). It looks like "
+                    "amqp://user:password@host:5672/vhost, percent-encoded"
+                )
             case ConnectionClosed(args=(530, *_)):  # AMQP 0-9-1: not-allowed
                 return f"RABBITMQ_URL: its virtual host is missing, full, or not for this user ({reason})"
             case InvalidFrameError() if "Connection.OpenOk" in reason:  # how aiormq 7.2 puts the same

@@ -31,6 +31,10 @@ class StoreUnavailable(StoreError):
     """The store is away, full or failing. The call may or may not have taken effect, now or later."""
 
 
+class StoreRefused(StoreUnavailable):
+    """The store is there and says no: wrong credentials, or no right to do this. Asking again does not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fence:
     """The latest moment at which a write or delete may take effect: LEASE seconds after `issued`.

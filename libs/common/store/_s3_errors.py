@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from libs.common.store import FenceExpired, ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.store import FenceExpired, ObjectNotFound, StoreRefused, StoreUnavailable, UploadNotFound
 from libs.common.store._s3_body import Upload
 from libs.common.store._s3_xml import Document
 
 
-class Refused(StoreUnavailable):
-    """The store is there and says no: asking again at once does not help."""
+class Refused(StoreRefused):
+    """A request that the store does not take; `code` is its word for why."""
 
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)

@@ -5,12 +5,16 @@ from contextlib import AbstractAsyncContextManager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 
+import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from libs.common.settings import ConfigurationError
 from libs.common.web.access import RequestShell
 from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
 from libs.common.web.probes import probes
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Ready = Callable[[], Mapping[str, bool]]
@@ -39,7 +43,12 @@ def create_app(title: str, description: str, version: str, lifespan: Lifespan, r
         # "default" also keeps FastAPI from documenting its own 422, which this shell never sends.
         responses={"default": DEFAULT_RESPONSE},
     )
+    app.state.give_up = _complain  # what runs the process puts its end here
     add_error_handlers(app)
     app.include_router(probes(ready))
     app.add_middleware(RequestShell)
     return app
+
+
+def _complain(error: ConfigurationError) -> None:
+    log.error("cannot_work", error=str(error))

@@ -1,0 +1,63 @@
+"""`hiper config`: for whoever runs a server."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from libs.client.console import complain, out, print_json
+from libs.common.settings import ConfigurationError, Settings
+
+config = typer.Typer(no_args_is_help=True, help="The settings of a server, from the environment and .env.")
+
+
+@config.callback()
+def _config() -> None:
+    pass
+
+
+@config.command()
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
+) -> None:
+    """Print the settings in force, secrets masked, and try every connection that they name.
+
+    Missing buckets are made, as at the start of a server. Ends with 1 if something does not work, with 2 if a setting
+    cannot be what it is.
+    """
+    from libs.common.serving import load_settings  # late: no other command needs the server's modules
+    from libs.common.telemetry import configure_logging
+
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        complain(error)
+        raise typer.Exit(2) from None
+    configure_logging(settings)
+    logging.disable()  # the report says it all
+    sys.exit(0 if asyncio.run(_report(settings, as_json)) else 1)
+
+
+async def _report(settings: Settings, as_json: bool) -> bool:
+    from libs.common.checkup import check_connections, effective
+
+    rows = list(effective(settings))
+    if not as_json:
+        out().print(_table(("SETTING", "VALUE", "FROM"), rows))
+    checks = [found async for found in check_connections(settings)]
+    if as_json:
+        print_json({"settings": [row._asdict() for row in rows], "checks": [found._asdict() for found in checks]})
+    else:
+        out().print(_table(("TRIED", "RESULT"), [(found.name, found.trouble or "ok") for found in checks]))
+    return not any(found.trouble for found in checks)
+
+
+def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(*names, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,89 @@
+"""What the settings amount to, and whether what they name can be reached: for people, before a start."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+from dotenv import dotenv_values
+from pydantic import SecretStr
+from yarl import URL
+
+from libs.common.resources import Name, need, new_bus, open_store
+from libs.common.settings import ConfigurationError, Settings
+from libs.common.store import StoreUnavailable
+from libs.common.tokens import TokenVerifier
+
+MASK = "***"
+
+
+class Setting(NamedTuple):
+    """One setting as it is in force; secrets are masked. `source`: environment, .env or default."""
+
+    name: str
+    value: str
+    source: str
+
+
+class Check(NamedTuple):
+    """Something that was tried. `trouble` is empty where it went well."""
+
+    name: str
+    trouble: str
+
+
+def effective(settings: Settings) -> Iterator[Setting]:
+    """Every setting, in the order of their definition."""
+    file = settings.model_config.get("env_file")
+    in_file = {name.upper() for name in dotenv_values(file if isinstance(file, str) else None)}
+    in_environment = {name.upper() for name in os.environ}
+    for field in Settings.model_fields:
+        name = field.upper()
+        source = "environment" if name in in_environment else ".env" if name in in_file else "default"
+        yield Setting(name, _shown(getattr(settings, field)), source)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, SecretStr):
+        return "" if value is None else str(value)
+    secret = value.get_secret_value()
+    if "://" not in secret:
+        return MASK if secret else ""
+    url = URL(secret)  # all of it but its password helps whoever reads this
+    return str(url.with_password(MASK)) if url.password else secret
+
+
+async def check_connections(settings: Settings) -> AsyncIterator[Check]:
+    """Try everything that the settings name, once: the keys, each bucket, the broker."""
+    yield Check("keys", await _keys(settings))
+    for name in ("temp", "perm", "auth"):
+        yield Check(f"{name} bucket", await _bucket(settings, name))
+    if settings.event_bus != "memory":
+        yield Check("broker", await _broker(settings))
+
+
+async def _keys(settings: Settings) -> str:
+    try:
+        verifier = TokenVerifier(settings)
+    except ConfigurationError as error:
+        return str(error)
+    await verifier.start()
+    ready = verifier.ready
+    await verifier.close()
+    return "" if ready else f"JWKS_URL={settings.jwks_url}: no keys could be read there"
+
+
+async def _bucket(settings: Settings, name: Name) -> str:
+    async with open_store(settings, name) as store:
+        try:
+            await need(settings, store, name).meet()
+        except StoreUnavailable as error:
+            return str(error)
+    return ""
+
+
+async def _broker(settings: Settings) -> str:
+    bus = new_bus(settings)
+    await bus.start()
+    trouble = "" if bus.connected else bus.trouble or "it does not answer"
+    await bus.close(grace=0)
+    return trouble
