@@ -1,4 +1,4 @@
-"""The image of the services, built once for all tests that need it."""
+"""The image of the services, built once for all tests that need it, and a place on a real cluster."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deploy.chart import ROOT, require
+from tests.deploy.cluster import Namespace
 
 DOCKERFILE = ROOT / "deploy" / "images" / "hiper" / "Dockerfile"
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT")  # this machine's, handed on to the build
@@ -35,3 +36,19 @@ def hiper_image(engine: None) -> Iterator[str]:
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
     yield tag
     docker("image", "rm", tag)
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[Namespace]:
+    """A new namespace of the cluster that KUBECONFIG names. Without one the test is left out, unless E2E=required."""
+    if not os.environ.get("KUBECONFIG"):
+        if os.environ.get("E2E") == "required":
+            pytest.fail("E2E=required, but KUBECONFIG names no cluster")
+        pytest.skip("needs a Kubernetes cluster (KUBECONFIG)")
+    require("kubectl")
+    found = Namespace(f"hiper-test-{uuid.uuid4().hex[:6]}")
+    found.create()
+    try:
+        yield found
+    finally:
+        found.delete()

@@ -3,13 +3,11 @@
 import os
 import secrets
 import time
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.deploy.chart import COMPONENTS, merge, require
+from tests.deploy.chart import COMPONENTS, merge
 from tests.deploy.cluster import Namespace, load
 
 SECRET_KEY, ADMIN_SECRET = secrets.token_hex(32), secrets.token_hex(32)
@@ -17,21 +15,6 @@ LIFE = 100  # seconds of the upload during which everything happens
 
 _before: set[str] = set()  # what was in the namespace before the release
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[Namespace]:
-    if not os.environ.get("KUBECONFIG"):
-        if os.environ.get("E2E") == "required":
-            pytest.fail("E2E=required, but KUBECONFIG names no cluster")
-        pytest.skip("needs a Kubernetes cluster (KUBECONFIG)")
-    require("kubectl")
-    found = Namespace(f"hiper-test-{uuid.uuid4().hex[:6]}")
-    found.create()
-    try:
-        yield found
-    finally:
-        found.delete()
 
 
 @pytest.fixture(scope="module")
