@@ -36,6 +36,7 @@ ADVICE: dict[Kind, str] = {
     Kind.TOO_LARGE: "**Send smaller chunks**; if it is the file that is too large (`detail` says so), give up.",
     Kind.RANGE_NOT_SATISFIABLE: "Nothing of that range is there: ask for the status.",
     Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`. A proxy says so; the services themselves never do.",
+    Kind.HEADERS_TOO_LARGE: f"{_STOP}: fewer and shorter headers, a shorter filename.",
     Kind.INTERNAL: f"{_AGAIN}, 3 times at most; then tell the operator the `X-Request-Id`.",
     Kind.CLOSING: f"{_AGAIN} after `Retry-After`: the name is free in a few seconds.",
     Kind.BUSY: f"{_AGAIN} after `Retry-After`.",

@@ -42,6 +42,7 @@ class Kind(ProblemType, Enum):
     TOO_LARGE = ProblemType("too-large", 413, "Larger than this server takes")
     RANGE_NOT_SATISFIABLE = ProblemType("range-not-satisfiable", 416, "No byte of that range is there")
     TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "Too many requests", 1)
+    HEADERS_TOO_LARGE = ProblemType("headers-too-large", 431, "The request's headers are too large")
     INTERNAL = ProblemType("internal", 500, "Something went wrong on the server")
     CLOSING = ProblemType("upload-closing", 503, "The previous upload of this name is being closed", 2)
     BUSY = ProblemType("busy", 503, "The server has no room for this request", 2)

@@ -1,6 +1,7 @@
 """Running one process: an HTTP application until SIGTERM, then drained."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -13,11 +14,13 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from libs.common.http1 import bounded
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.telemetry import configure_logging
 from libs.common.tracing import configure_tracing
 
 KEEP_ALIVE = 30  # seconds that an idle connection is kept
+MOST_FILES = 65_536  # of one process
 Build = Callable[[Settings], FastAPI]
 
 
@@ -54,6 +57,7 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
     except ConfigurationError as error:
         print(f"configuration error: {error}", file=sys.stderr)
         sys.exit(2)
+    raise_file_limit()
     server = LingeringServer(config, settings.shutdown_delay)
     app.state.give_up = server.give_up
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -98,12 +102,23 @@ def uvicorn_config(settings: Settings, app: FastAPI, port: int) -> uvicorn.Confi
         app,
         host=settings.host,
         port=port,
+        http=bounded(settings.header_timeout, settings.max_header_bytes),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(settings.drain_timeout),
     )
+
+
+def raise_file_limit() -> None:
+    """Let the process have many files and connections open, as far as the system allows it: each slow upload needs two,
+    and the usual 1,024 of the first (soft) limit are for programs that call select(2)."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     # -- processes
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP API.")
+    header_timeout: float = Field(10, gt=0, description="Longest time that a request's headers may take.")
+    max_header_bytes: int = Field(
+        32 * 1024, ge=1024, description="Most bytes of a request's address and headers; more are answered with 431."
+    )
     metrics_port: int = Field(9000, ge=0, le=65535, description="Port of /livez, /readyz, /metrics (workers).")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")

@@ -1,0 +1,145 @@
+"""HTTP/1.1 with bounds on what comes before the application hears of a request.
+
+uvicorn waits for headers for as long as they take, and takes as many as come: a few thousand silent connections, or
+one that never stops sending headers, would end the process.
+"""
+
+import json
+from asyncio import TimerHandle, Transport
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from libs.common.problems import Kind, Problem
+
+MAX_FIELDS = 100  # header fields of one request, trailers included
+
+
+class _Phase(Enum):
+    IDLE = "between two requests"
+    HEAD = "within the request line and headers"
+    BODY = "after the headers"
+
+
+class HeadTooLarge(Exception):
+    """Ends the parsing of a request."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, whose connections end when a head is too slow (seconds), or with 431 when it is too large
+    (bytes). A body that is still coming after its answer gets as long as a head."""
+
+    header_timeout = 10.0
+    max_header_bytes = 32 * 1024
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._phase = _Phase.HEAD  # a new connection owes a request
+        self._fields = 0
+        self._head_bytes = 0  # of the fields that are complete
+        self._swallowed = 0  # bytes in a row that the parser made nothing of yet
+        self._timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.IDLE:
+            self._phase = _Phase.HEAD  # even by a blank line
+        self._swallowed += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._swallowed > self.max_header_bytes:
+            self._refuse(Kind.HEADERS_TOO_LARGE)
+        elif self._phase is _Phase.HEAD or (self._phase is _Phase.BODY and self.cycle.response_complete):
+            self._arm()
+
+    # -- what the parser tells
+
+    def on_message_begin(self) -> None:
+        self._phase = _Phase.HEAD
+        self._fields = self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._advance(_Phase.BODY)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._swallowed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._advance(_Phase.IDLE)
+        super().on_message_complete()
+
+    def _advance(self, phase: _Phase) -> None:
+        self._phase, self._swallowed = phase, 0
+        self._disarm()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self.max_header_bytes or self._fields > MAX_FIELDS:
+            raise HeadTooLarge
+
+    # -- the two ends
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls for any error of the parser, ours among them."""
+        too_large = self._head_bytes > self.max_header_bytes or self._fields > MAX_FIELDS
+        self._refuse(Kind.HEADERS_TOO_LARGE if too_large else Kind.BAD_REQUEST, msg)
+
+    def _refuse(self, kind: Kind, detail: str = "") -> None:
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            limits = f"Send at most {MAX_FIELDS} header fields and {self.max_header_bytes} bytes of them"
+            self.transport.write(_answer(Problem(kind, limits if kind is Kind.HEADERS_TOO_LARGE else detail)))
+        self.transport.close()
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.header_timeout, self._expire)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._arm()  # the answer to the request before goes out first
+
+
+def bounded(header_timeout: float, max_header_bytes: int) -> type[BoundedProtocol]:
+    """The protocol with these bounds: uvicorn takes a class."""
+    bounds = {"header_timeout": header_timeout, "max_header_bytes": max_header_bytes}
+    return type("BoundedProtocol", (BoundedProtocol,), bounds)
+
+
+def _answer(problem: Problem) -> bytes:
+    body = json.dumps(problem.document()).encode()
+    status = HTTPStatus(problem.kind.status)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
