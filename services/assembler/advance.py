@@ -21,6 +21,7 @@ from libs.common.store import Buckets, ObjectInfo, ObjectStore, list_all
 from libs.common.watch import UNWATCHED, Watch
 from services.assembler.assembly import (
     DigestMismatch,
+    Finished,
     Ready,
     Superseded,
     add_parts,
@@ -49,20 +50,17 @@ class Advancer:
         seen = await look(self._buckets.temp, file, self._clock)
         if seen.closing or not seen.open:
             return False
-        done = await complete_file(self._buckets.perm, file)
+        # One of a single part that is all there is made again rather than looked for: that costs no more.
+        single = is_single(seen.open[0].total_size)
+        done = None if single else await complete_file(self._buckets.perm, file)
         if not done:
             with self._watch.step("assemble"):
                 ready = await self._assemble(seen, hint)
-            if not ready:
-                return False
-            with self._watch.step("finish"):
-                finished = await self._finish(seen, ready)
-            if not finished:
-                return True
-            done = await complete_file(self._buckets.perm, file)
+            if ready:
+                return await self._finish(seen, ready)
+            done = await complete_file(self._buckets.perm, file) if single else None
         if done:
-            with self._watch.step("clean_up"):
-                await self._clean_up(seen, done)
+            await self._clean_up(seen, done)
         return False
 
     async def _assemble(self, seen: Look, hint: Sequence[int] | None) -> Ready | None:
@@ -87,14 +85,19 @@ class Advancer:
         return await partial_runs(self._buckets.perm, seen.file, total_size) + found
 
     async def _finish(self, seen: Look, ready: Ready) -> bool:
-        """Whether the file is one object now; if its digest is wrong, it is marked to be rejected."""
+        """Make the file one object, or mark it to be rejected: whether it is marked."""
         try:
-            await finish(self._buckets, ready, lambda: self._still_open(seen))
+            with self._watch.step("finish"):
+                finished = await finish(self._buckets, ready, lambda: self._still_open(seen))
         except DigestMismatch:
             again = await self._still_open(seen)
             await mark_rejected(self._buckets.temp, again)
-            return False
-        return True
+            return True
+        if ready.sole_chunk and len(finished.look.sessions) == 1:
+            await self._drop(finished, ready.sole_chunk)
+        else:
+            await self._clean_up(seen, finished.info)
+        return False
 
     async def _still_open(self, seen: Look) -> Look:
         again = await look(self._buckets.temp, seen.file, self._clock)
@@ -102,14 +105,27 @@ class Advancer:
             raise Superseded(seen.file)
         return again
 
+    async def _drop(self, finished: Finished, chunk: Source) -> None:
+        """A file that was one chunk: all of it is known, so that one call deletes it. What came since is garbage of a
+        session that is gone, which a sweep finds."""
+        with self._watch.step("clean_up"):
+            seen = finished.look
+            self._tell(seen.file, finished.info)
+            self._watch.finalized(finished.info.modified - chunk.modified)
+            (session,) = seen.sessions.values()
+            facts = sorted(session.facts, key="open".__eq__)
+            await self._buckets.temp.delete_many([chunk.key, *(fact_key(seen.file, session.id, f) for f in facts)])
+
     async def _clean_up(self, seen: Look, done: ObjectInfo) -> None:
         """The final object exists: tell, then delete what it replaces, `open` last and closing markers never."""
+        with self._watch.step("clean_up"):
+            await self._delete_replaced(seen, done)
+
+    async def _delete_replaced(self, seen: Look, done: ObjectInfo) -> None:
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
         partials = [info.key for info in await list_all(perm, partials_prefix(file))]
         again = await self._still_open(seen)
-        event = completed(file, done)
-        self._bus.publish(event)
-        self._watch.told(event)
+        self._tell(file, done)
         if partials:
             await perm.delete_many(partials, fence=again.fence)
         chunks = [info for s in seen.sessions for info in await list_all(temp, chunks_prefix(file, s))]
@@ -122,6 +138,11 @@ class Advancer:
         facts = [(session.id, fact) for session in there for fact in session.facts if not is_marker(fact)]
         for last in (False, True):
             await temp.delete_many([fact_key(file, s, fact) for s, fact in facts if (fact == "open") == last])
+
+    def _tell(self, file: FileId, done: ObjectInfo) -> None:
+        event = completed(file, done)
+        self._bus.publish(event)
+        self._watch.told(event)
 
 
 def is_marker(fact: str) -> bool:

@@ -3,12 +3,28 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather
 from libs.common.layout import assembly_fact, digests_prefix, fact_key, file_key, part_count, part_extent, part_size
 from libs.common.look import Look
-from libs.common.store import Buckets, ObjectNotFound, ObjectStore, UploadNotFound, read
-from services.assembler.runs import sha256_of, stream
+from libs.common.store import (
+    Buckets,
+    Fence,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    Stream,
+    UploadNotFound,
+    read,
+)
+from services.assembler.runs import body, sha256_of, write_run
+
+
+class _About(TypedDict):
+    content_type: str
+    metadata: dict[str, str]
+
 
 Right = Callable[[], Awaitable[Look]]
 """Looks again; raises Superseded when what the caller is about to do is not its to do any more."""
@@ -33,6 +49,20 @@ class Ready:
 
     assembly: Assembly | None
     sources: Sequence[Source] = ()
+
+    @property
+    def sole_chunk(self) -> Source | None:
+        """The chunk that is the whole file, where one is."""
+        is_sole = len(self.sources) == 1 and not self.sources[0].is_partial
+        return self.sources[0] if is_sole and self.assembly is None else None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A file that was made one object, and the look that showed the right to it."""
+
+    look: Look
+    info: ObjectInfo
 
 
 def is_single(total_size: int) -> bool:
@@ -71,12 +101,12 @@ async def add_parts(buckets: Buckets, look: Look, assembly: Assembly, sources: S
     total_size, key = look.open[0].total_size, file_key(look.file)
     missing = [part for part in range(part_count(total_size)) if part not in assembly.parts]
     for part in full_parts(total_size, coverage(sources), missing):
-        body = stream(sources, part_extent(total_size, part))
-        assembly.parts[part] = await buckets.perm.put_part(key, assembly.upload_id, part + 1, body)
+        content = body(sources, part_extent(total_size, part))
+        assembly.parts[part] = await buckets.perm.put_part(key, assembly.upload_id, part + 1, content)
     return Ready(assembly) if len(assembly.parts) == part_count(total_size) else None
 
 
-async def finish(buckets: Buckets, ready: Ready, right: Right) -> None:
+async def finish(buckets: Buckets, ready: Ready, right: Right) -> Finished:
     """Make the final object, or raise DigestMismatch. The look that `right` takes, after the last byte was seen,
     shows the digest: that is declared before the last byte is stored."""
     look = await right()
@@ -87,7 +117,15 @@ async def finish(buckets: Buckets, ready: Ready, right: Right) -> None:
         for declared in look.digests - {computed}:
             raise DigestMismatch(declared, computed)
         await _keep_digest(buckets.perm, look, computed)
-    await (_put_directly(buckets, look, ready) if ready.assembly is None else _complete(buckets, look, ready.assembly))
+    if ready.assembly is None:
+        await _put_directly(buckets, look, ready.sources, right)
+    else:
+        await _complete(buckets, look, ready.assembly)
+    session = look.open[0]
+    info = ObjectInfo(
+        file_key(look.file), session.total_size, look.fence.issued, metadata={"session": session.id}
+    )  # of its making, which is what `modified` will say but for a moment
+    return Finished(look, info)
 
 
 async def _keep_digest(perm: ObjectStore, look: Look, checked: str) -> None:
@@ -102,16 +140,20 @@ async def _complete(buckets: Buckets, look: Look, assembly: Assembly) -> None:
     await buckets.perm.complete_multipart(key, assembly.upload_id, parts, fence=look.fence)
 
 
-async def _put_directly(buckets: Buckets, look: Look, ready: Ready) -> None:
-    session = look.open[0]
-    body = stream(ready.sources, part_extent(session.total_size, 0)) if session.total_size else b""
-    await buckets.perm.put(
-        file_key(look.file),
-        body,
-        fence=look.fence,
-        content_type=await _content_type(buckets.temp, look),
-        metadata={"session": session.id},
-    )
+async def _put_directly(buckets: Buckets, look: Look, sources: Sequence[Source], right: Right) -> None:
+    """A file of one part at most: at once where no byte passes through here, else from behind a new look."""
+
+    async def fence() -> Fence:
+        return (await right()).fence
+
+    session, key = look.open[0], file_key(look.file)
+    about: _About = {"content_type": await _content_type(buckets.temp, look), "metadata": {"session": session.id}}
+    extent = part_extent(session.total_size, 0)
+    content = body(sources, extent) if extent.length else b""
+    if isinstance(content, Stream):
+        await write_run(buckets.perm, key, sources, extent, fence, **about)
+    else:
+        await buckets.perm.put(key, content, fence=look.fence, **about)
 
 
 async def _content_type(temp: ObjectStore, look: Look) -> str:

@@ -13,7 +13,7 @@ from services.auth.models import Device, DeviceInfo, DevicePage, DeviceSecret, K
 from services.auth.state import Auth
 
 
-def _auth(request: Request) -> Auth:
+async def _auth(request: Request) -> Auth:
     auth: Auth = request.app.state.auth
     return auth
 

@@ -1,4 +1,7 @@
-"""Whose files a request is about, and whether its token allows that."""
+"""Whose files a request is about, and whether its token allows that.
+
+Dependencies wait for nothing and are coroutines all the same: FastAPI hands plain functions to a thread.
+"""
 
 import re
 from typing import Annotated
@@ -53,7 +56,7 @@ def _owner(principal: Principal, owner: str | None) -> str:
     return owner
 
 
-def utf8_address(request: Request) -> None:
+async def utf8_address(request: Request) -> None:
     """Refuse a path or query that is not UTF-8, before its bytes turn into replacement characters, and a path that
     ends with a line break, which the router overlooks."""
     if request.scope["path"].endswith("\n"):

@@ -133,7 +133,8 @@ async def receive(
     when neither memory nor disk has room."""
     digester = Digester(extent, part_size, algorithms, prefix)
     in_memory = budget.take(extent.length)
-    spool: bytearray | IO[bytes] = bytearray() if in_memory else await _on_disk(tempfile.TemporaryFile)
+    # All of it at once: growing step by step copies it several times.
+    spool: bytearray | IO[bytes] = bytearray(extent.length) if in_memory else await _on_disk(tempfile.TemporaryFile)
     buffered = IN_MEMORY if in_memory else ON_DISK
     buffered.inc(extent.length)
     try:
@@ -156,7 +157,7 @@ async def _fill(spool: bytearray | IO[bytes], blocks: AsyncIterator[bytes], exte
             raise wrong_length(extent, f"more than {extent.length}")
         digester.update(memoryview(block))
         if isinstance(spool, bytearray):
-            spool += block
+            spool[received - len(block) : received] = block
         else:
             await _on_disk(spool.write, block)
     if received < extent.length:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,16 @@ async def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     if request.param == "minio":
         address: MinioServer = request.getfixturevalue("minio")
         fresh = S3Bucket(address.endpoint, address.access_key, address.secret_key, new_name())
+    async with _made(fresh):
+        yield fresh
+
+
+@asynccontextmanager
+async def _made(fresh: Bucket) -> AsyncIterator[None]:
     store = fresh.open()
     await store.ensure()
     await store.close()
-    yield fresh
+    yield
     leftovers = await fresh.leftovers()
     assert leftovers == [], "the test must delete what it made"
     await fresh.destroy()
@@ -43,6 +50,16 @@ async def other(bucket: Bucket) -> AsyncIterator[ObjectStore]:
     opened = bucket.open()
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def sibling(bucket: Bucket) -> AsyncIterator[ObjectStore]:
+    """Another bucket of the same store."""
+    beside = bucket.sibling()
+    async with _made(beside):
+        opened = beside.open()
+        yield opened
+        await opened.close()
 
 
 @pytest.fixture(

@@ -1,7 +1,7 @@
 """A fresh bucket of every adapter, and what a test left in it."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,10 @@ class Bucket(Protocol):
         """The bucket as one more process sees it."""
         ...
 
+    def sibling(self) -> "Bucket":
+        """Another bucket of the same store."""
+        ...
+
     async def leftovers(self) -> list[str]:
         """Objects, multipart uploads and temporary files in it."""
         ...
@@ -36,6 +40,9 @@ class Directory:
 
     def open(self) -> ObjectStore:
         return FilesystemStore(self.root)
+
+    def sibling(self) -> "Bucket":
+        return Directory(self.root.with_name("sibling"))
 
     async def leftovers(self) -> list[str]:
         """Every file but the locks, and every directory but the store's own."""
@@ -69,6 +76,9 @@ class S3Bucket:
             bucket=self.name,
             region=REGION,
         )
+
+    def sibling(self) -> "Bucket":
+        return replace(self, name=new_name())
 
     def _client(self) -> S3Client:
         return S3Client(Signer(self.endpoint, self.access_key, self.secret_key, REGION), self.name)

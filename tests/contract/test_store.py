@@ -250,6 +250,83 @@ class TestStreamedBodies:
         assert await keys_of(store) == []
 
 
+class TestOrigins:
+    """Bodies that the store has already, in this bucket or in another one."""
+
+    async def test_a_copy_reads_as_its_origin_and_has_attributes_of_its_own(
+        self, store: ObjectStore, sibling: ObjectStore
+    ) -> None:
+        data = bytes(range(256)) * 1024
+        await sibling.put("a/ü b+%.bin", data, content_type="text/plain", metadata={"a": "1"})
+        await store.put("copy", sibling.origin("a/ü b+%.bin", len(data)), metadata={"b": "2"})
+        assert await read(store, "copy") == data
+        info = await store.stat("copy")
+        assert (info.size, info.content_type, info.metadata) == (len(data), "application/octet-stream", {"b": "2"})
+        assert (await sibling.stat("a/ü b+%.bin")).metadata == {"a": "1"}
+        await clear(store)
+        await clear(sibling)
+
+    async def test_a_copy_does_not_depend_on_its_origin(self, store: ObjectStore, sibling: ObjectStore) -> None:
+        await sibling.put("origin", b"as it was")
+        await store.put("replaced", sibling.origin("origin", 9))
+        await sibling.put("origin", b"something else")
+        assert await read(store, "replaced") == b"as it was"
+        await store.put("replaced", sibling.origin("origin", 14))
+        await store.put("replaced", sibling.origin("origin", 14))
+        await clear(sibling)
+        assert await read(store, "replaced") == b"something else"
+        await clear(store)
+
+    async def test_the_store_copies_within_a_bucket_too(self, store: ObjectStore) -> None:
+        await store.put("a", b"1")
+        await store.put("b/c", store.origin("a", 1))
+        assert await read(store, "b/c") == b"1"
+        await clear(store)
+
+    @pytest.mark.parametrize("key", ["missing", "a", "a/b/c"])
+    async def test_an_origin_that_is_not_there_is_not_found_and_nothing_is_stored(
+        self, store: ObjectStore, sibling: ObjectStore, key: str
+    ) -> None:
+        await sibling.put("a/b", b"a is not an object")
+        upload = await store.create_multipart(UPLOADED, part_size=PART)
+        with pytest.raises(ObjectNotFound):
+            await store.put("copy", sibling.origin(key, 1))
+        with pytest.raises(ObjectNotFound):
+            await store.put_part(UPLOADED, upload, 1, sibling.origin(key, 1))
+        assert list(await store.list_parts(UPLOADED, upload)) == []
+        await store.abort_multipart(UPLOADED, upload)
+        assert await keys_of(store) == []
+        await clear(sibling)
+
+    async def test_parts_can_be_copies(self, store: ObjectStore, sibling: ObjectStore) -> None:
+        first, last = b"1" * PART, b"3" * 1000
+        await sibling.put("first", first)
+        await sibling.put("last", last)
+        upload = await store.create_multipart(UPLOADED, part_size=PART)
+        parts = [
+            await store.put_part(UPLOADED, upload, 1, sibling.origin("first", PART)),
+            await store.put_part(UPLOADED, upload, 2, b"2" * PART),
+            await store.put_part(UPLOADED, upload, 3, sibling.origin("last", 1000)),
+        ]
+        assert [part.size for part in parts] == [PART, PART, 1000]
+        assert list(await store.list_parts(UPLOADED, upload)) == parts
+        assert await store.put_part(UPLOADED, upload, 1, sibling.origin("first", PART)) == parts[0]
+        await store.complete_multipart(UPLOADED, upload, parts)
+        assert await read(store, UPLOADED) == first + b"2" * PART + last
+        await clear(store)
+        await clear(sibling)
+
+    async def test_no_part_is_copied_into_an_upload_that_is_over(
+        self, store: ObjectStore, sibling: ObjectStore
+    ) -> None:
+        await sibling.put("origin", b"1")
+        upload = await store.create_multipart(UPLOADED, part_size=PART)
+        await store.abort_multipart(UPLOADED, upload)
+        with pytest.raises(UploadNotFound):
+            await store.put_part(UPLOADED, upload, 1, sibling.origin("origin", 1))
+        await clear(sibling)
+
+
 class TestAttributes:
     async def test_content_type_and_metadata_come_back_from_stat(self, store: ObjectStore) -> None:
         before = time.time()
@@ -561,7 +638,8 @@ class TestFences:
         upload = await store.create_multipart(UPLOADED, part_size=PART)
         part = await store.put_part(UPLOADED, upload, 1, b"x")
         await store.complete_multipart(UPLOADED, upload, [part], fence=await fresh_fence(store))
-        assert await keys_of(store) == ["big", UPLOADED, "small", "streamed"]
+        await store.put("copied", store.origin("small", 1), fence=await fresh_fence(store))
+        assert await keys_of(store) == ["big", "copied", UPLOADED, "small", "streamed"]
         await store.delete_many(await keys_of(store), fence=await fresh_fence(store))
         assert await keys_of(store) == []
 
@@ -576,6 +654,7 @@ class TestFences:
             store.put("old", b"1", fence=fence, metadata={"a": "c"}),
             store.put("big", bytes(8 * MIB), fence=fence),
             store.put("streamed", streamed(bytes(8 * MIB)), fence=fence),
+            store.put("copied", store.origin("old", 3), fence=fence),
             store.delete_many(["old"], fence=fence),
             store.delete_many(["old\x01"], fence=fence),
             store.complete_multipart(UPLOADED, upload, [part], fence=fence),

@@ -93,7 +93,17 @@ class Stream:
     blocks: Callable[[], AsyncIterator[bytes]]
 
 
-Body = bytes | bytearray | memoryview | Stream
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A body that the store has already: an object of one of its buckets, of `size` bytes (see `ObjectStore.origin`).
+    The store copies it, and no byte of it passes through this process. At most 5 GiB, by the S3 API."""
+
+    place: str
+    key: str
+    size: int
+
+
+Body = bytes | bytearray | memoryview | Stream | Origin
 
 
 class ObjectStore(Protocol):
@@ -116,6 +126,10 @@ class ObjectStore(Protocol):
         """Give back connections and files. No call may follow."""
         ...
 
+    def origin(self, key: str, size: int) -> Origin:
+        """An object of this bucket as a body for any bucket of the same store. It need not be there yet."""
+        ...
+
     async def put(
         self,
         key: str,
@@ -125,8 +139,8 @@ class ObjectStore(Protocol):
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Store an object, replacing what is under its key. Metadata is printable ASCII. Raises FenceExpired; what
-        a Stream raises comes through, and nothing is stored then."""
+        """Store an object, replacing what is under its key. Metadata is printable ASCII. Raises FenceExpired, and
+        ObjectNotFound for an Origin that is not there; what a Stream raises comes through. Nothing is stored then."""
         ...
 
     def get(
@@ -167,7 +181,8 @@ class ObjectStore(Protocol):
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
         """Store part `number` (1 to 10,000), replacing it if it is there. Two processes may put the same bytes at
-        once; other bytes, only one after the other. Raises UploadNotFound, and what a Stream raises."""
+        once; other bytes, only one after the other. Raises UploadNotFound, ObjectNotFound for an Origin that is not
+        there, and what a Stream raises."""
         ...
 
     async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:

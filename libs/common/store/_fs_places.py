@@ -2,9 +2,11 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from libs.common.store import StoreUnavailable
+from libs.common.store import ObjectNotFound, Origin, StoreUnavailable
 from libs.common.store._checks import RESERVED, check_key
 
 
@@ -43,3 +45,14 @@ class Places:
         """A disk that is not mounted is a store that is away, not one that is empty. Raises StoreUnavailable."""
         if not os.path.isdir(self.temp):
             raise StoreUnavailable(f"{os.fsdecode(self.root)} is not (or no longer) a store: see ensure()")
+
+
+@contextmanager
+def original(origin: Origin) -> Iterator[bytes]:
+    """The path of an object that is being copied. Raises ObjectNotFound where it is not there."""
+    places = Places(Path(origin.place))
+    try:
+        yield places.object(origin.key)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        places.check_there()
+        raise ObjectNotFound(origin.key) from None

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from libs.common.store import LEASE, Fence, FenceExpired
+from libs.common.store import LEASE, Fence, FenceExpired, Origin
 from libs.common.store._bodies import Bytes
 from libs.common.store._checks import check_key
-from libs.common.store._fs_files import Lock, make_directories, prune, remove, sync, write_file
-from libs.common.store._fs_places import Places
+from libs.common.store._fs_files import Lock, clone, make_directories, prune, remove, sync, write_file
+from libs.common.store._fs_places import Places, original
 
 BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
 LEFTOVER_AGE = 86_400.0  # seconds; no put takes a day
@@ -47,6 +47,16 @@ class Tree:
         temp = self._places.new_temp()
         try:
             write_file(temp, body)
+            self.name(temp, key, attributes, fence)
+        finally:
+            remove(temp)
+
+    def copy(self, origin: Origin, key: str, attributes: Attributes, fence: Fence | None) -> None:
+        """Raises ObjectNotFound."""
+        temp = self._places.new_temp()
+        try:
+            with original(origin) as path:
+                clone(path, temp)
             self.name(temp, key, attributes, fence)
         finally:
             remove(temp)

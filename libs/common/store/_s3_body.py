@@ -8,8 +8,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
-from libs.common.store import Body, Stream
-from libs.common.store._bodies import exactly
+from libs.common.store import Stream
+from libs.common.store._bodies import Bytes, exactly
 
 SLICE = 256 * 1024  # bytes of a body in memory that are handed to the socket at a time
 STUCK = 4.0  # seconds that the store may take to read a block
@@ -20,7 +20,7 @@ class Upload(Payload):
 
     _autoclose = True  # nothing to close: a stream is open only while it is written
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Bytes | Stream) -> None:
         super().__init__(body)
         self._body = body
         self._size = body.size if isinstance(body, Stream) else memoryview(body).nbytes

@@ -9,7 +9,8 @@ from typing import TypeVar
 import aiohttp
 from yarl import URL
 
-from libs.common.store import LEASE, Body, Fence, StoreUnavailable, Stream
+from libs.common.store import LEASE, Fence, StoreUnavailable, Stream
+from libs.common.store._bodies import Bytes
 from libs.common.store._s3_body import Upload
 from libs.common.store._s3_errors import ClockDiffers, Refused, connection_errors, read_failure
 from libs.common.store._s3_sign import Signer
@@ -34,7 +35,7 @@ class Request:
     key: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
+    body: Bytes | Stream | None = None
     fence: Fence | None = None
     pauses: tuple[float, ...] = ()
     patience: float = ANSWER

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from urllib.parse import quote
 
-from libs.common.store import Body, Fence, PartInfo, StoreUnavailable, UploadNotFound
+from libs.common.store import Body, Fence, Origin, PartInfo, StoreUnavailable, UploadNotFound
 from libs.common.store._checks import check_key, check_metadata, check_part_number, check_parts
 from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Request, S3Client
 from libs.common.store._s3_errors import document_failure
@@ -35,6 +36,9 @@ class S3Multipart:
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
         check_part_number(number)
         query = {"partNumber": str(number), "uploadId": upload_id}
+        if isinstance(body, Origin):
+            document = await copied(self._client, key, body, query)
+            return PartInfo(number, body.size, document.text("ETag").strip('"'))
         request = Request(method="PUT", key=key, query=query, body=body)
         answer = await self._client.send(request)
         return PartInfo(number, request.size, answer.headers["ETag"].strip('"'))
@@ -72,6 +76,32 @@ class S3Multipart:
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         with suppress(UploadNotFound):
             await self._client.send(Request(method="DELETE", key=key, query={"uploadId": upload_id}))
+
+
+async def copied(
+    client: S3Client,
+    key: str,
+    origin: Origin,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    fence: Fence | None = None,
+) -> Document:
+    """Let the store copy an object to a key or into a part; what it answers."""
+    source = {"x-amz-copy-source": quote(f"/{origin.place}/{origin.key}")}
+    request = Request(
+        method="PUT",
+        key=key,
+        query=query or {},
+        headers={**source, **(headers or {})},
+        fence=fence,
+        pauses=ONCE_MORE,
+        patience=JOINING,
+    )
+    answer = await client.send(request)
+    document = parsed(answer.body)
+    if document.tag == "Error":  # S3 answers 200 before it begins
+        raise document_failure(answer.body, f"PUT {key}", fence is not None, 500)
+    return document
 
 
 def attributes(content_type: str, metadata: Mapping[str, str] | None) -> dict[str, str]:

@@ -1,17 +1,18 @@
 """The object store on a local file system: the embedded default."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from libs.common.store import Body, Fence, Listing, ObjectInfo, PartInfo, Stream
+from libs.common.store import Body, Fence, Listing, ObjectInfo, Origin, PartInfo, Stream
 from libs.common.store._bodies import exactly, gathered
 from libs.common.store._checks import check_key, check_metadata
 from libs.common.store._fs_files import TempFile, store_errors
-from libs.common.store._fs_parts import PartWriter, put_part
+from libs.common.store._fs_parts import PartWriter, copy_part, put_part
 from libs.common.store._fs_places import Places
 from libs.common.store._fs_read import Reader, list_objects, stat_object
 from libs.common.store._fs_tree import Attributes, Tree
@@ -44,6 +45,10 @@ class FilesystemStore:
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
 
+    def origin(self, key: str, size: int) -> Origin:
+        check_key(key)
+        return Origin(os.fsdecode(self._places.root), key, size)
+
     async def put(
         self,
         key: str,
@@ -55,6 +60,8 @@ class FilesystemStore:
     ) -> None:
         check_key(key)
         attributes = Attributes(content_type, check_metadata(metadata or {}))
+        if isinstance(body, Origin):
+            return await self._run(self._tree.copy, body, key, attributes, fence)
         if not isinstance(body, Stream):
             return await self._run(self._tree.put, key, body, attributes, fence)
         file = TempFile(self._places.new_temp())
@@ -102,6 +109,8 @@ class FilesystemStore:
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
         upload = await self._run(Upload, self._places, key, upload_id)
+        if isinstance(body, Origin):
+            return await self._run(copy_part, upload, number, body)
         if not isinstance(body, Stream):
             return await self._run(put_part, upload, number, body)
         writer = PartWriter(upload, number, body.size)

@@ -14,6 +14,7 @@ from libs.common.store import (
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
+    Origin,
     PartInfo,
     StoreUnavailable,
     UploadNotFound,
@@ -81,6 +82,9 @@ class MeteredStore:
 
     async def close(self) -> None:
         await self._store.close()
+
+    def origin(self, key: str, size: int) -> Origin:
+        return self._store.origin(key, size)
 
     async def put(
         self,

@@ -16,12 +16,13 @@ from libs.common.store import (
     Listing,
     ObjectInfo,
     ObjectNotFound,
+    Origin,
     StoreUnavailable,
 )
 from libs.common.store._checks import check_key, check_prefix
 from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Answer, Request, S3Client
 from libs.common.store._s3_errors import NoSuchRange, Refused, failure
-from libs.common.store._s3_multipart import META, S3Multipart, attributes, parsed
+from libs.common.store._s3_multipart import META, S3Multipart, attributes, copied, parsed
 from libs.common.store._s3_sign import Signer
 from libs.common.store._s3_time import answered_at
 from libs.common.store._s3_xml import (
@@ -59,6 +60,7 @@ class MinioStore(S3Multipart):
         signer = Signer(endpoint, access_key, secret_key, region, secure)
         super().__init__(S3Client(signer, bucket, session, clock))
         self._region = region
+        self._bucket = bucket
 
     async def ensure(self) -> None:
         if await self._is_there():
@@ -79,6 +81,10 @@ class MinioStore(S3Multipart):
     async def close(self) -> None:
         await self._client.close()
 
+    def origin(self, key: str, size: int) -> Origin:
+        check_key(key)
+        return Origin(self._bucket, key, size)
+
     async def put(
         self,
         key: str,
@@ -90,6 +96,10 @@ class MinioStore(S3Multipart):
     ) -> None:
         check_key(key)
         headers = attributes(content_type, metadata)
+        if isinstance(body, Origin):
+            headers["x-amz-metadata-directive"] = "REPLACE"
+            await copied(self._client, key, body, headers=headers, fence=fence)
+            return
         request = Request(method="PUT", key=key, headers=headers, body=body, fence=fence)
         if fence is None or not request.size:
             await self._client.send(request)

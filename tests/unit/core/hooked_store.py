@@ -15,6 +15,7 @@ from libs.common.store import (
     Listing,
     ObjectInfo,
     ObjectStore,
+    Origin,
     PartInfo,
     StoreUnavailable,
     Stream,
@@ -110,6 +111,9 @@ class Hooks:
 
     def body(self, body: Body) -> Body:
         """The body, counted as it is taken."""
+        if isinstance(body, Origin):
+            self.written += body.size
+            return body
         if not isinstance(body, Stream):
             self.written += memoryview(body).nbytes
             return body
@@ -166,6 +170,9 @@ class HookedStore:
 
     async def close(self) -> None:
         await self._store.close()
+
+    def origin(self, key: str, size: int) -> Origin:
+        return self._store.origin(key, size)
 
     async def put(
         self,

@@ -20,7 +20,7 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
 class TestDying:
-    @pytest.mark.parametrize("data", [DATA, DATA[:5], b""], ids=["parts", "one part", "empty"])
+    @pytest.mark.parametrize("data", [DATA, DATA[:8], DATA[:5], b""], ids=["parts", "one part", "one chunk", "empty"])
     @pytest.mark.parametrize("declared", [False, True])
     async def test_whoever_dies_at_any_step_another_ends_with_the_same_file(
         self, tmp_path: Path, data: bytes, declared: bool
@@ -38,7 +38,7 @@ class TestDying:
             assert await world.left() == []
             assert (await world.node().reader.state(FILE)).sha256 == digest
             assert {told.id for told in world.told(FileCompleted)} <= {(await world.node().reader.state(FILE)).tag}
-        assert crashes >= 8
+        assert crashes >= 6
 
     async def test_completion_is_told_by_whoever_cleans_up(self, tmp_path: Path) -> None:
         async def upload(world: World) -> None:
@@ -85,7 +85,11 @@ class TestTwoAtOnce:
 class TestFences:
     """What a name is used for again is only changed within a lease after a look that showed the right to it."""
 
-    @pytest.mark.parametrize(("data", "method"), [(DATA, "complete_multipart"), (b"", "put")], ids=["parts", "empty"])
+    @pytest.mark.parametrize(
+        ("data", "method"),
+        [(DATA, "complete_multipart"), (DATA[:7], "complete_multipart"), (DATA[:4], "put"), (b"", "put")],
+        ids=["parts", "one part", "one chunk", "empty"],
+    )
     async def test_an_assembler_that_slept_brings_no_old_file_back(
         self, world: World, node: Node, data: bytes, method: str
     ) -> None:
@@ -102,7 +106,7 @@ class TestFences:
         await node.work()
         await asyncio.sleep(LEASE + 0.1)
         gate.opened.set()
-        with pytest.raises(FenceExpired):
+        with pytest.raises((FenceExpired, ObjectNotFound)):  # or the chunk that was to be copied is gone
             await working
         assert await world.final() == new
 

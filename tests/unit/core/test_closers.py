@@ -94,7 +94,7 @@ class TestSleepers:
         [
             (finish_upload, "cancel", "delete_many", "files/"),
             (park_first, "cancel", "delete_many", "partials/"),
-            (upload_gap, "park", "put", "partials/"),
+            (upload_gap, "park", "complete_multipart", "partials/"),
             (park_first, "park", "delete_many", "partials/"),
             (upload_gap, "park", "put", "closed/park"),
         ],
@@ -137,7 +137,7 @@ class TestSleepers:
     async def test_it_writes_no_partial_file_of_bytes_that_were_cancelled_since(self, world: World, node: Node) -> None:
         await upload_gap(world)
         slow = world.node()
-        gate = slow.hooks.hold("put", "partials/")
+        gate = slow.hooks.hold("complete_multipart", "partials/")
         closing = asyncio.create_task(slow.park())
         await gate.reached.wait()
         await node.cancel()

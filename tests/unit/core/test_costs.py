@@ -54,7 +54,7 @@ class TestAssembler:
         await world.node().send(0, content(PART), PART)
         assembler = world.node()
         await assembler.advancer.advance(FILE)
-        assert calls(assembler) == {"list": 7, "stat": 2, "get": 2, "put": 1, "delete_many": 3}
+        assert calls(assembler) == {"list": 4, "get": 1, "put": 1, "delete_many": 1}
         assert await world.final() == content(PART)
 
     async def test_a_part_that_fills(self, world: World, node: Node) -> None:
@@ -83,7 +83,7 @@ class TestAssembler:
         await assembler.advancer.advance(FILE)
         assert Counter(calls(assembler)) - Counter(before) == {
             "list": 7,
-            "stat": 2,
+            "stat": 1,
             "list_parts": 1,
             "get": PART // CHUNK,
             "put_part": 1,
@@ -115,3 +115,21 @@ class TestReplicas:
         cold = world.node()
         await cold.reader.state(FILE)
         assert calls(cold) == {"list": 3, "stat": 1, "list_parts": 1, "get": 1}
+
+
+class TestCopies:
+    """What one chunk object holds is copied by the store: none of its bytes comes to the assembler."""
+
+    async def test_a_file_that_is_one_chunk(self, world: World) -> None:
+        await world.node().send(0, content(PART), PART)
+        assembler = world.node()
+        await assembler.advancer.advance(FILE)
+        assert assembler.hooks.count("get", "chunks/") == 0
+        assert await world.final() == content(PART)
+
+    async def test_parts_that_are_one_chunk_each(self, world: World) -> None:
+        await world.node().send_all(content(TOTAL), PART)
+        assembler = world.node()
+        await assembler.advancer.advance(FILE)
+        assert (assembler.hooks.count("get", "chunks/"), assembler.hooks.count("put_part")) == (0, PARTS)
+        assert await world.final() == content(TOTAL)
