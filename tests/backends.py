@@ -10,6 +10,7 @@ import gc
 import http.client
 import os
 import socket
+import ssl
 import time
 import uuid
 import warnings
@@ -130,6 +131,70 @@ class RabbitmqServer(Server):
         return result.output.decode()
 
 
+class TlsMinioServer(MinioServer):
+    """On HTTPS alone."""
+
+    def is_ready(self) -> bool:
+        peer = http.client.HTTPSConnection(self.endpoint, timeout=2, context=_trusting())
+        with contextlib.closing(peer), contextlib.suppress(OSError, http.client.HTTPException):
+            peer.request("GET", "/minio/health/cluster")
+            return peer.getresponse().status == 200
+        return False
+
+    def holds(self, text: bytes) -> bool:
+        """Whether its disk holds a text, as it stands."""
+        blocks, _ = self.container.get_wrapped_container().get_archive("/data")
+        return text in b"".join(blocks)
+
+
+class TlsRabbitmqServer(RabbitmqServer):
+    """On AMQPS alone."""
+
+    inside = 5671
+
+    @property
+    def url(self) -> str:
+        return super().url.replace("amqp:", "amqps:")
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 2) as peer:
+            peer.sendall(b"this is not TLS")
+            return bool(peer.recv(1))  # an alert, from the moment it listens
+        return False
+
+
+def _trusting() -> ssl.SSLContext:
+    """Asks nobody who they are: for looking whether somebody is there."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def tls_minio_server(certs: Path, kms_key: str) -> contextlib.AbstractContextManager[TlsMinioServer]:
+    """MinIO with `public.crt` and `private.key` of a directory, and a key for encryption (`name:base64`)."""
+    environment = {
+        "MINIO_ROOT_USER": MinioServer.access_key,
+        "MINIO_ROOT_PASSWORD": MinioServer.secret_key,
+        "MINIO_BROWSER": "off",
+        "MINIO_KMS_SECRET_KEY": kms_key,
+    }
+    container = DockerContainer(_minio_image(), env=environment, command="server /data --certs-dir /certs")
+    return _running(TlsMinioServer, container.with_volume_mapping(certs, "/certs"), "minio-tls", None)
+
+
+def tls_rabbitmq_server(certs: Path) -> contextlib.AbstractContextManager[TlsRabbitmqServer]:
+    """RabbitMQ that wants to see a certificate of its clients: ca.crt, public.crt and private.key of a directory."""
+    (certs / "rabbitmq.conf").write_text(
+        "loopback_users = none\nlisteners.tcp = none\nlisteners.ssl.default = 5671\nlog.console = true\n"
+        "ssl_options.cacertfile = /certs/ca.crt\nssl_options.certfile = /certs/public.crt\n"
+        "ssl_options.keyfile = /certs/private.key\n"
+        "ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+    )
+    container = DockerContainer(_rabbitmq_image()).with_volume_mapping(certs, "/certs")
+    container = container.with_volume_mapping(certs / "rabbitmq.conf", "/etc/rabbitmq/rabbitmq.conf")
+    return _running(TlsRabbitmqServer, container, "rabbitmq-tls", None)
+
+
 def minio_server(*, name: str = "minio", port: int | None = None) -> contextlib.AbstractContextManager[MinioServer]:
     """MinIO with empty storage."""
     environment = {
@@ -146,9 +211,8 @@ def rabbitmq_server(
     *, name: str = "rabbitmq", port: int | None = None
 ) -> contextlib.AbstractContextManager[RabbitmqServer]:
     """RabbitMQ with no queues."""
-    image = os.environ.get("RABBITMQ_IMAGE") or "rabbitmq:4-management"
     tick = "-rabbit quorum_tick_interval 1000"  # milliseconds between updates of a quorum queue's depth
-    container = DockerContainer(image, env={"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": tick})
+    container = DockerContainer(_rabbitmq_image(), env={"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": tick})
     return _running(RabbitmqServer, container, name, port)
 
 
@@ -163,6 +227,10 @@ def _running(kind: type[S], container: DockerContainer, name: str, port: int | N
         server = kind(container, testcontainers_config.tc_host_override or "127.0.0.1", published)
         server.wait_until_ready()
         yield server
+
+
+def _rabbitmq_image() -> str:
+    return os.environ.get("RABBITMQ_IMAGE") or "rabbitmq:4-management"
 
 
 def _minio_image() -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from http import HTTPStatus
 from typing import Any
 
@@ -26,10 +27,11 @@ class KeysUnavailable(Exception):
 class RemoteKeys:
     """The key set at one URL. A fetch that fails keeps the keys of the one before."""
 
-    def __init__(self, url: str, algorithm: str, clock: Clock | None = None) -> None:
+    def __init__(self, url: str, algorithm: str, clock: Clock | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._url = url
         self._algorithm = algorithm
         self._clock = clock or SystemClock()
+        self._tls = tls
         self._keys: dict[str, AllowedPublicKeys] | None = None
         self._fetched = float("-inf")  # when the last fetch began, on the monotonic clock
         self._fetching = asyncio.Lock()
@@ -80,7 +82,7 @@ class RemoteKeys:
         # No redirects: the keys come from the configured place or not at all.
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(self._url, allow_redirects=False) as response,
+            session.get(self._url, allow_redirects=False, ssl=self._tls or True) as response,
         ):
             if response.status != HTTPStatus.OK:
                 raise ValueError(f"answered {response.status}")

@@ -13,6 +13,7 @@ from libs.common.settings import Settings
 from libs.common.store import Buckets, ObjectStore
 from libs.common.store.filesystem import FilesystemStore
 from libs.common.store.metered import MeteredStore
+from libs.common.tls import broker_trust, trust
 
 Name = Literal["temp", "perm", "auth"]
 
@@ -26,7 +27,7 @@ def _adapter(settings: Settings, name: Name) -> ObjectStore:
     if settings.object_store == "filesystem":
         roots = {"temp": settings.temp_upload_dir, "perm": settings.perm_upload_dir, "auth": settings.auth_dir}
         return FilesystemStore(roots[name])
-    from libs.common.store.minio import MinioStore
+    from libs.common.store.minio import MinioStore, server_side_encryption
 
     buckets = {"temp": settings.temp_bucket, "perm": settings.perm_bucket, "auth": settings.auth_bucket}
     return MinioStore(
@@ -36,6 +37,8 @@ def _adapter(settings: Settings, name: Name) -> ObjectStore:
         bucket=buckets[name],
         region=settings.minio_region,
         secure=settings.minio_secure,
+        tls=trust(settings) if settings.minio_secure else None,
+        encryption=server_side_encryption(settings.minio_sse, settings.minio_sse_kms_key_id),
     )
 
 
@@ -73,7 +76,8 @@ def new_bus(settings: Settings, give_up: GiveUp | None = None) -> EventBus:
         return MemoryBus()
     from libs.common.bus.rabbitmq import RabbitBus
 
-    return RabbitBus(settings.rabbitmq_url.get_secret_value(), give_up=give_up)
+    url = settings.rabbitmq_url.get_secret_value()
+    return RabbitBus(url, give_up=give_up, tls=broker_trust(settings) if url.startswith("amqps:") else None)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from libs.common.http1 import bounded
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.telemetry import configure_logging
+from libs.common.tls import broker_trust
 from libs.common.tracing import configure_tracing
 
 KEEP_ALIVE = 30  # seconds that an idle connection is kept
@@ -51,6 +52,7 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
     try:
         settings = load_settings()
         configure_logging(settings)
+        broker_trust(settings)  # certificates that cannot be read end the process here, not when they are needed
         app = build(settings)
         configure_tracing(app.title.lower().replace(" ", "-"), app.version)
         config = uvicorn_config(settings, app, port(settings))

@@ -43,7 +43,9 @@ def _host_and_port(endpoint: str) -> str:
 class Settings(BaseSettings):
     """Sizes are in bytes, times in seconds, unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     # -- tokens
     secret_key: Secret = Field(SecretStr(""), description="Signs tokens (HS*): at least 32 bytes.")
@@ -79,6 +81,10 @@ class Settings(BaseSettings):
     minio_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the store.")
     minio_secure: bool = Field(False, description="HTTPS to the store.")
     minio_region: str = Field("us-east-1", description="Region of the buckets.")
+    minio_sse: Literal["none", "s3", "kms"] = Field(
+        "none", description="Server-side encryption that new objects ask for: the store's key, or one of its KMS."
+    )
+    minio_sse_kms_key_id: str = Field("", description="The key in the KMS; empty: the bucket's default.")
     temp_bucket: str = Field("hiper-temp", description="Uploads in progress (minio).")
     perm_bucket: str = Field("hiper-perm", description="Complete and partial files (minio).")
     auth_bucket: str = Field("hiper-auth", description="Devices and revocations (minio).")
@@ -87,6 +93,14 @@ class Settings(BaseSettings):
     event_bus: Literal["memory", "rabbitmq"] = Field("memory", description="How events travel.")
     rabbitmq_url: Annotated[SecretStr, AfterValidator(_of_amqp)] = Field(
         SecretStr("amqp://guest:guest@127.0.0.1:5672/"), description="AMQP 0-9-1 URL of the broker."
+    )
+
+    rabbitmq_cert_file: Path | None = Field(None, description="PEM certificate that the broker wants to see.")
+    rabbitmq_key_file: Path | None = Field(None, description="Its private key, if it is not in the same file.")
+
+    # -- TLS to the store (MINIO_SECURE), the broker (amqps://) and the issuer of keys (https://)
+    tls_ca_file: Path | None = Field(
+        None, description="PEM bundle of the CAs that may have signed their certificates; default: the system's."
     )
 
     # -- janitor and assembler
@@ -125,6 +139,12 @@ class Settings(BaseSettings):
         description="How long SIGTERM goes on serving, asking clients to close their connections, before the drain.",
     )
     drain_timeout: float = Field(25, gt=0, description="Longest time that SIGTERM waits for work in hand.")
+
+    @model_validator(mode="after")
+    def _encryption_fits(self) -> Self:
+        if self.minio_sse_kms_key_id and self.minio_sse != "kms":
+            raise ValueError("MINIO_SSE_KMS_KEY_ID goes with MINIO_SSE=kms")
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

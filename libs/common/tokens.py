@@ -13,6 +13,7 @@ from libs.common.jwks import RemoteKeys
 from libs.common.keys import Jwk, SigningKey, VerificationKey, public_jwks, signing_key, verification_keys
 from libs.common.names import FLEET
 from libs.common.settings import SYMMETRIC, ConfigurationError, Settings
+from libs.common.tls import trust
 
 MAX_TOKEN_BYTES = 8 * 1024
 LEEWAY = 30  # seconds that `iat` and `nbf` may lie ahead of this machine's clock; `exp` gets none
@@ -142,7 +143,7 @@ def _remote_keys(settings: Settings) -> RemoteKeys | None:
         return None
     if not settings.jwks_url.startswith(("https://", "http://")):
         raise ConfigurationError("JWKS_URL must begin with https:// (or http:// inside a private network)")
-    return RemoteKeys(settings.jwks_url, settings.algorithm)
+    return RemoteKeys(settings.jwks_url, settings.algorithm, tls=trust(settings))
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,11 +50,12 @@ class RabbitBus(RemoteBus):
         in_flight: int = 200,  # publishes that wait for their confirm
         publish_timeout: float = 10.0,  # seconds until a publish without a confirm is made again
         give_up: GiveUp | None = None,
+        tls: ssl.SSLContext | None = None,  # for amqps://; default: the system's CAs
     ) -> None:
         """Raises ValueError for a URL that is not one of AMQP. Opens nothing. `give_up` is told of a broker
         that has refused this user from the start."""
         limits = limits or Limits()
-        broker = RabbitBroker(url, Topology(exchange, queue, limits.delivery_limit), publish_timeout)
+        broker = RabbitBroker(url, Topology(exchange, queue, limits.delivery_limit), publish_timeout, tls)
         super().__init__(broker, limits, Outbox(buffer, in_flight), give_up)
 
 
@@ -63,8 +65,9 @@ _REFUSALS = (AuthenticationError, ProbableAuthenticationError)
 class RabbitBroker:
     """A RabbitMQ broker and the topology that links to it declare."""
 
-    def __init__(self, url: str, topology: Topology, publish_timeout: float) -> None:
+    def __init__(self, url: str, topology: Topology, publish_timeout: float, tls: ssl.SSLContext | None = None) -> None:
         self._url = _with_heartbeat(url)
+        self._tls = tls
         self._topology = topology
         self._publish_timeout = publish_timeout
         self.name = f"{self._url.host}:{self._url.port or 5672}"
@@ -74,7 +77,9 @@ class RabbitBroker:
 
     @asynccontextmanager
     async def link(self, role: str) -> AsyncIterator["RabbitLink"]:
-        connection = aio_pika.Connection(self._url, client_properties={"connection_name": f"hiper {role}"})
+        connection = aio_pika.Connection(
+            self._url, ssl_context=self._tls, client_properties={"connection_name": f"hiper {role}"}
+        )
         try:
             async with asyncio.timeout(SETUP_TIMEOUT):
                 await connection.connect()
@@ -100,6 +105,8 @@ class RabbitBroker:
                     f"RABBITMQ_URL: the broker refuses its user name or password ({reason}). It looks like "
                     "amqp://user:password@host:5672/vhost, percent-encoded"
                 )
+            case _ if "CERTIFICATE_VERIFY_FAILED" in reason:
+                return f"RABBITMQ_URL, TLS_CA_FILE: the broker's certificate is not trusted ({reason})"
             case ConnectionClosed(args=(530, *_)):  # AMQP 0-9-1: not-allowed
                 return f"RABBITMQ_URL: its virtual host is missing, full, or not for this user ({reason})"
             case InvalidFrameError() if "Connection.OpenOk" in reason:  # how aiormq 7.2 puts the same

@@ -1,6 +1,7 @@
 """Signed requests to one bucket: time-outs, further tries, and the store's clock."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,10 +55,10 @@ class Answer:
     seconds: float
 
 
-def new_session() -> aiohttp.ClientSession:
+def new_session(tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
     """Connections that several buckets of one store can share. Call it in a running event loop."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=100, keepalive_timeout=30),
+        connector=aiohttp.TCPConnector(limit=100, keepalive_timeout=30, ssl=tls or True),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"Accept-Encoding": "identity"},
@@ -73,8 +74,10 @@ class S3Client:
         bucket: str,
         session: aiohttp.ClientSession | None = None,
         clock: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Without a session it makes its own, and closes it."""
+        """Without a session it makes its own, with `tls` on its connections, and closes it."""
+        self._tls = tls
         self._signer = signer
         self._bucket = bucket
         self._session = session
@@ -114,7 +117,7 @@ class S3Client:
     async def _open(self, request: Request) -> aiohttp.ClientResponse:
         name = self._name(request)
         if not self._session:
-            self._session = new_session()
+            self._session = new_session(self._tls)
         upload = None if request.body is None else Upload(request.body)
         fenced = request.fence is not None
         with connection_errors(name, upload):

@@ -80,6 +80,11 @@ def document_failure(text: bytes, what: str, fenced: bool, status: int) -> Excep
     return failure(what, fenced, status, document.text("Code"), document.text("Message"))
 
 
+def _mistrust(error: aiohttp.ClientConnectorCertificateError) -> str:
+    reason = getattr(error.certificate_error, "verify_message", "") or "it does not fit"
+    return f"the store's certificate is not trusted ({reason})"
+
+
 @contextmanager
 def connection_errors(what: str, upload: Upload | None = None) -> Iterator[None]:
     """Connections that fail are a store that is away; a body that fails is the caller's own error."""
@@ -88,5 +93,7 @@ def connection_errors(what: str, upload: Upload | None = None) -> Iterator[None]
     except (aiohttp.ClientError, OSError) as error:
         if upload and upload.failure:
             raise upload.failure from None
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            raise StoreRefused(f"{what}: {_mistrust(error)}; check TLS_CA_FILE and MINIO_ENDPOINT") from None
         reason = getattr(error, "strerror", None) or type(error).__name__  # the whole text holds the URL
         raise StoreUnavailable(f"{what}: {reason}") from None

@@ -17,8 +17,10 @@ META = "x-amz-meta-"
 class S3Multipart:
     """That half of the port."""
 
-    def __init__(self, client: S3Client) -> None:
+    def __init__(self, client: S3Client, encryption: Mapping[str, str]) -> None:
+        """`encryption`: headers with which new objects ask to be encrypted."""
         self._client = client
+        self._encryption = encryption
 
     async def create_multipart(
         self,
@@ -29,7 +31,7 @@ class S3Multipart:
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         check_key(key)
-        headers = attributes(content_type, metadata)
+        headers = {**attributes(content_type, metadata), **self._encryption}
         request = Request(method="POST", key=key, query={"uploads": ""}, headers=headers)
         return parsed((await self._client.send(request)).body).text("UploadId")
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -37,6 +38,17 @@ BATCH = 1000  # keys in one DeleteObjects request, by the S3 API
 GRACE = 0.25  # seconds by which a fence may outlast a lease that begins with the look
 
 
+def server_side_encryption(kind: str, key_id: str = "") -> dict[str, str]:
+    """Headers that ask the store to encrypt a new object: with a key of its own (`s3`), or with one of a key
+    management service (`kms`; without a key id, with the bucket's default).
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html"""
+    if kind == "none":
+        return {}
+    header = "x-amz-server-side-encryption"
+    key = {f"{header}-aws-kms-key-id": key_id} if key_id else {}
+    return {header: "aws:kms" if kind == "kms" else "AES256", **key}
+
+
 class MinioStore(S3Multipart):
     """One bucket. Several stores can share a session (`_s3_client.new_session`).
 
@@ -55,10 +67,13 @@ class MinioStore(S3Multipart):
         secure: bool = False,
         session: aiohttp.ClientSession | None = None,
         clock: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
+        encryption: Mapping[str, str] | None = None,
     ) -> None:
-        """`endpoint` is host:port. Without a session the store makes its own."""
+        """`endpoint` is host:port. Without a session the store makes its own, with `tls` on its connections.
+        `encryption`: see `server_side_encryption`."""
         signer = Signer(endpoint, access_key, secret_key, region, secure)
-        super().__init__(S3Client(signer, bucket, session, clock))
+        super().__init__(S3Client(signer, bucket, session, clock, tls), encryption or {})
         self._region = region
         self._bucket = bucket
 
@@ -95,7 +110,7 @@ class MinioStore(S3Multipart):
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         check_key(key)
-        headers = attributes(content_type, metadata)
+        headers = {**attributes(content_type, metadata), **self._encryption}
         if isinstance(body, Origin):
             headers["x-amz-metadata-directive"] = "REPLACE"
             await copied(self._client, key, body, headers=headers, fence=fence)
