@@ -36,6 +36,8 @@ EVERYTHING: Values = {
     "image": {"registry": "registry.example.com", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
     "trust": {"existingConfigMap": "bundle"},
+    "store": {"encryption": {"kind": "kms", "kmsKeyId": "fleet-key"}},
+    "broker": {"clientCertificate": "broker-client"},
     "extraEnv": [{"name": "LOG_LEVEL", "value": "DEBUG"}],
     "serviceAccount": {"create": False},
 }

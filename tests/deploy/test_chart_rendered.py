@@ -27,7 +27,7 @@ from tests.deploy.pairs import Row
 from tests.deploy.switches import EVERYTHING, ROWS, SWITCHES, values_of
 
 SETTINGS = {name.upper() for name in Settings.model_fields}
-STANDARD = {"SSL_CERT_FILE", "TZ"}  # of OpenSSL; and what EVERYTHING adds
+STANDARD = {"TZ"}  # what EVERYTHING adds
 
 
 def _name(row: Row) -> str:

@@ -147,5 +147,20 @@ def test_a_trust_bundle_reaches_every_service() -> None:
     manifests = render(EXTERNAL, {"trust": {"existingConfigMap": "bundle", "key": "ca-bundle.pem"}})
     for component in COMPONENTS:
         (container,) = pods(manifests)[component]["spec"]["containers"]
-        assert environment(manifests, component)["SSL_CERT_FILE"] == "/etc/hiper/trust/ca.crt"
+        assert environment(manifests, component)["TLS_CA_FILE"] == "/etc/hiper/trust/ca.crt"
         assert "/etc/hiper/trust" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_a_certificate_for_the_broker_reaches_those_that_talk_to_it() -> None:
+    manifests = render(EXTERNAL, {"broker": {"clientCertificate": "broker-client"}})
+    for component in COMPONENTS:
+        names = {volume["name"] for volume in pods(manifests)[component]["spec"]["volumes"]}
+        assert ("broker" in names) == (component != "auth")
+        if component != "auth":
+            assert environment(manifests, component)["RABBITMQ_CERT_FILE"] == "/etc/hiper/broker/tls.crt"
+
+
+def test_objects_ask_to_be_encrypted() -> None:
+    manifests = render(EXTERNAL, {"store": {"encryption": {"kind": "kms", "kmsKeyId": "fleet-key"}}})
+    (shared,) = [m["data"] for m in of_kind(manifests, "ConfigMap") if "MINIO_SSE" in m["data"]]
+    assert (shared["MINIO_SSE"], shared["MINIO_SSE_KMS_KEY_ID"]) == ("kms", "fleet-key")

@@ -149,7 +149,10 @@ async def test_four_services_on_tls_alone_bring_a_file_to_an_encrypted_bucket(se
         async with new_device(deployment, "car-17") as car:
             for start in range(0, len(content), MIB):
                 await car.send("drive.log", len(content), start, content[start : start + MIB])
+            await car.send("note.txt", len(mark), 0, mark)
+            await car.wait_for("note.txt", "complete")
             await car.wait_for("drive.log", "complete")
+            assert await car.content("note.txt") == mark
             assert await car.content("drive.log") == content
         for process in deployment.processes.values():
             process.stop()

@@ -9,6 +9,10 @@ OBJECT_STORE: minio
 MINIO_ENDPOINT: {{ include "hiper.storeEndpoint" . | quote }}
 MINIO_SECURE: {{ include "hiper.storeSecure" . | quote }}
 MINIO_REGION: {{ $values.store.region | quote }}
+{{- with $values.store.encryption }}
+MINIO_SSE: {{ .kind | quote }}
+MINIO_SSE_KMS_KEY_ID: {{ .kmsKeyId | quote }}
+{{- end }}
 TEMP_BUCKET: {{ $values.store.buckets.temp | quote }}
 PERM_BUCKET: {{ $values.store.buckets.perm | quote }}
 AUTH_BUCKET: {{ $values.store.buckets.auth | quote }}

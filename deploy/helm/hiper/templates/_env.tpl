@@ -17,7 +17,11 @@
 {{- $_ := set $env "ADMIN_SECRET" (include "hiper.fromSecret" (list (include "hiper.adminSecret" .root) "ADMIN_SECRET") | fromYaml) }}
 {{- end }}
 {{- if $values.trust.existingConfigMap }}
-{{- $_ := set $env "SSL_CERT_FILE" (dict "value" "/etc/hiper/trust/ca.crt") }}
+{{- $_ := set $env "TLS_CA_FILE" (dict "value" "/etc/hiper/trust/ca.crt") }}
+{{- end }}
+{{- if and $values.broker.clientCertificate (ne .component "auth") }}
+{{- $_ := set $env "RABBITMQ_CERT_FILE" (dict "value" "/etc/hiper/broker/tls.crt") }}
+{{- $_ := set $env "RABBITMQ_KEY_FILE" (dict "value" "/etc/hiper/broker/tls.key") }}
 {{- end }}
 {{- range concat $values.extraEnv (index $values .component).extraEnv }}
 {{- $_ := set $env .name (omit . "name") }}

@@ -158,6 +158,12 @@ volumeMounts:
   configMap:
     name: {{ include "hiper.fullname" .root }}-public-keys
 {{- end }}
+{{- if and $values.broker.clientCertificate (ne .component "auth") }}
+- name: broker
+  secret:
+    secretName: {{ $values.broker.clientCertificate }}
+    defaultMode: 0440
+{{- end }}
 {{- if $values.trust.existingConfigMap }}
 - name: trust
   configMap:
