@@ -3,8 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# Of the simulation: one history to read, or many to go through.
+SEED ?= 0
+BREAK ?=
+FIRST ?= 0
+COUNT ?= 1000000
+JOBS ?= $(shell nproc)
 
-.PHONY: run test lint format requirements clean
+.PHONY: run test lint format simulate soak requirements clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
@@ -21,6 +27,12 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+simulate: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.simulation $(SEED) $(if $(BREAK),--break "$(BREAK)")
+
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.simulation $(FIRST) $(COUNT) --jobs $(JOBS)
 
 requirements: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -109,11 +109,11 @@ async def add_parts(buckets: Buckets, look: Look, assembly: Assembly, sources: S
 async def finish(buckets: Buckets, ready: Ready, right: Right) -> Finished:
     """Make the final object, or raise DigestMismatch. The look that `right` takes, after the last byte was seen,
     shows the digest: that is declared before the last byte is stored."""
-    look = await right()
+    look = await _open_look(right)
     if look.digests:
         sources = ready.sources if ready.assembly is None else await gather(buckets, look)
         computed = await sha256_of(sources, look.open[0].total_size)
-        look = await right()
+        look = await _open_look(right)
         for declared in look.digests - {computed}:
             raise DigestMismatch(declared, computed)
         await _keep_digest(buckets.perm, look, computed)
@@ -126,6 +126,14 @@ async def finish(buckets: Buckets, ready: Ready, right: Right) -> Finished:
         file_key(look.file), session.total_size, look.fence.issued, metadata={"session": session.id}
     )  # of its making, which is what `modified` will say but for a moment
     return Finished(look, info)
+
+
+async def _open_look(right: Right) -> Look:
+    """Look again. Another closer may have deleted all facts but the markers: then it finished the file."""
+    look = await right()
+    if not look.open:
+        raise Superseded(look.file)
+    return look
 
 
 async def _keep_digest(perm: ObjectStore, look: Look, checked: str) -> None:

@@ -85,8 +85,10 @@ class Closer:
         return seen.fence.issued - newest > threshold
 
     async def _close(self, seen: Look, reason: Reason) -> None:
-        sessions = await self._mark_all(seen, reason)
+        first = await self._mark_all(seen, reason)
         await self._clock.sleep(SETTLE)  # from here on nobody acknowledges a chunk
+        seen = await self._same_closing(seen.file, reason, first)
+        sessions = await self._mark_all(seen, reason)  # those too that were opened at the last moment
         if not any(reason in seen.sessions[session].marked("closed/") for session in sessions):
             closing = _Closing(self._buckets, self._bus, self._clock, self._watch, seen.file, reason, sessions)
             await closing.run()
@@ -95,6 +97,13 @@ class Closer:
         for fact in (closing_fact, closed_fact):
             keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
             await self._buckets.temp.delete_many(keys)
+
+    async def _same_closing(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> Look:
+        """Look again: whether the closing for which this one waited is still going on."""
+        seen = await look(self._buckets.temp, file, self._clock)
+        if reason_of(seen) != reason or any(s not in seen.sessions or not seen.sessions[s].closing for s in sessions):
+            raise Superseded("another closer finished, or it was cancelled meanwhile")
+        return seen
 
     async def _mark_all(self, seen: Look, reason: Reason) -> list[str]:
         """The sessions that close together: all, so that no twin stays open."""
@@ -138,16 +147,19 @@ class _Closing:
             self._bus.publish(event)
             self._watch.told(event)
         await temp.delete_many(chunks)
-        seen = await self._right()
-        for upload in {upload for session in seen.sessions.values() for upload in session.assemblies}:
-            await self._buckets.perm.abort_multipart(file_key(file), upload)
+        await self._abort_uploads(await self._right())
         await self._clear_permanent()
         seen = await self._right()
+        await self._abort_uploads(seen)  # those recorded meanwhile: once their record is gone nobody can
         facts = [(s, fact) for s in self._sessions for fact in seen.sessions[s].facts if not is_marker(fact)]
         await temp.delete_many([fact_key(file, s, fact) for s, fact in facts])
         fence = await self._fence()
         for session in self._sessions:
             await temp.put(fact_key(file, session, closed_fact(self._reason)), b"", fence=fence)
+
+    async def _abort_uploads(self, seen: Look) -> None:
+        for upload in sorted({upload for session in seen.sessions.values() for upload in session.assemblies}):
+            await self._buckets.perm.abort_multipart(file_key(self._file), upload)
 
     async def _right(self) -> Look:
         """Look again: whether this closing is still to be done, and by this reason."""

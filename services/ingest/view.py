@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from libs.common.gather import Source, checked_digest, complete_file, take_stock
 from libs.common.layout import FileId, fact_key, new_session, writer_fact
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
-from libs.common.store import LEASE, Buckets, ObjectInfo
+from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
 
 
 @dataclass
@@ -52,8 +52,10 @@ class View:
 
 @dataclass(frozen=True)
 class Complete:
-    """The file is one object in permanent storage. `digests`: the declared SHA-256 that was checked, if any."""
+    """The file is one object in permanent storage, and `look` was taken before it was seen. `digests`: the declared
+    SHA-256 that was checked, if any."""
 
+    look: Look
     info: ObjectInfo
     digests: frozenset[str] = frozenset()
 
@@ -114,7 +116,7 @@ class Views:
         async with entry.lock:
             if entry.view and not entry.view.look.expired(self._clock.monotonic()):
                 return entry.view
-            return await self._renew(file, entry)
+            return await self._renew(await self._look(file, entry), entry)
 
     async def open(
         self, file: FileId, entry: Entry, total_size: int, about: Mapping[str, str], opened: set[str]
@@ -122,7 +124,8 @@ class Views:
         """Open a session where none is, then look again: somebody else may have been at it too. `opened` gets the id
         of the session that was opened here."""
         async with entry.lock:
-            found = await self._renew(file, entry)
+            seen = await self._look(file, entry)
+            found = await self._renew(seen, entry)
             if found is not None:
                 return found
             created = datetime.fromtimestamp(self._clock.time(), UTC).isoformat()
@@ -130,21 +133,29 @@ class Views:
             body = json.dumps({"created_at": created, **about}).encode()
             entry.registered_at = None  # until the put returned: it may take effect at any time
             opened.add(session)
-            await self._buckets.temp.put(fact_key(file, session, "open"), body)
+            with suppress(FenceExpired):
+                # Fenced: a closing that began meanwhile finds what opened before it, once its first wait is over.
+                await self._buckets.temp.put(fact_key(file, session, "open"), body, fence=seen.fence)
             entry.registered_at = self._clock.monotonic()
-            found = await self._renew(file, entry)
+            found = await self._renew(await self._look(file, entry), entry)
             if found is None:
                 raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
             return found
 
-    async def _renew(self, file: FileId, entry: Entry) -> View | Complete | None:
+    async def _look(self, file: FileId, entry: Entry) -> Look:
+        """Look, and forget the view where that shows a closing or nothing at all."""
         known, entry.view = entry.view, None
         seen = refuse_closing(await look(self._buckets.temp, file, self._clock))
+        entry.view = known
+        return seen
+
+    async def _renew(self, seen: Look, entry: Entry) -> View | Complete | None:
+        known, entry.view = entry.view, None
         if not seen.open:
-            return await self._complete(file)
+            return await self._complete(seen)
         if known and self.replica in seen.writers and set(known.sessions) & {s.id for s in seen.open}:
             # The facts of a complete file vanish one by one: without its other writers it would seem to be alone.
-            done = await self._complete(file)
+            done = await self._complete(seen)
             known.look = seen
             entry.view = None if done else known
             return done or known
@@ -159,22 +170,22 @@ class Views:
             entry.registered_at = self._clock.monotonic()
         stock = await take_stock(self._buckets, seen)
         # Looked for last: a file that is completed meanwhile loses its chunks only after it is there.
-        done = await self._complete(seen.file)
+        done = await self._complete(seen)
         return done or View(seen, stock.durable, [s for s in stock.sources if s.is_partial])
 
-    async def _complete(self, file: FileId) -> Complete | None:
-        info = await complete_file(self._buckets.perm, file)
+    async def _complete(self, seen: Look) -> Complete | None:
+        info = await complete_file(self._buckets.perm, seen.file)
         if info is None:
             return None
-        digest = await checked_digest(self._buckets.perm, file, info.metadata.get("session", ""))
-        return Complete(info, frozenset({digest} if digest else ()))
+        digest = await checked_digest(self._buckets.perm, seen.file, info.metadata.get("session", ""))
+        return Complete(seen, info, frozenset({digest} if digest else ()))
 
     async def _join(self, seen: Look, entry: Entry) -> Look:
         key = fact_key(seen.file, seen.open[0].id, writer_fact(self.replica))
         entry.registered_at = None  # until the put returned: it may take effect at any time
         await self._buckets.temp.put(key, b"")
         entry.registered_at = self._clock.monotonic()
-        seen = refuse_closing(await look(self._buckets.temp, seen.file, self._clock))
+        seen = await self._look(seen.file, entry)
         if self.replica not in seen.writers:
             raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
         return seen

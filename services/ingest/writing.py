@@ -78,7 +78,7 @@ class ChunkWriter:
                     with self._watch.step("look"):
                         found = await self._upload(chunk, entry, opened)
                     if isinstance(found, Complete):
-                        return await self._repeat_of_file(chunk, found)
+                        return await self._repeat_of_file(chunk, entry, found)
                     async with _reserved(entry, chunk.extent):
                         return await self._into_upload(chunk, entry, found)
                 except (_Changed, ObjectNotFound):
@@ -106,9 +106,17 @@ class ChunkWriter:
         refuse_other_digest(chunk.declared, found.digests)
         return found
 
-    async def _repeat_of_file(self, chunk: Chunk, found: Complete) -> Ack:
+    async def _repeat_of_file(self, chunk: Chunk, entry: Entry, found: Complete) -> Ack:
+        """Answer for bytes of a complete file, on a look within its lease: the file may be deleted at any time."""
         await refuse_difference_from_file(self._buckets.perm, chunk.file, chunk.payload)
-        return Ack(chunk.total_size, found.session, complete=True)
+        for _ in range(_TRIES):
+            if not found.look.expired(self._clock.monotonic()):
+                return Ack(chunk.total_size, found.session, complete=True)
+            again = await self._views.current(chunk.file, entry)
+            if not isinstance(again, Complete) or again.session != found.session:
+                raise _Changed
+            found = again
+        raise StoreUnavailable("the store is too slow to acknowledge within a lease")
 
     async def _into_upload(self, chunk: Chunk, entry: Entry, view: View) -> Ack:
         if entry.view is not view:

@@ -1,0 +1,77 @@
+"""Many histories, on several processors, and one history to read."""
+
+import gc
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from itertools import chain
+
+from tests.simulation.history import Outcome, run
+
+BLOCK = 50  # histories that a worker is handed at once
+
+
+def replay(seed: int, *, faults: bool, broken: str) -> int:
+    """Print what happened in a history. 1 if something in it is wrong."""
+    with _broken(broken):
+        outcome = run(seed, faults=faults, tracing=True)
+    print("\n".join(outcome.trace))
+    print(f"seed {seed}: {outcome.calls} store calls in {outcome.seconds:.0f} simulated seconds")
+    for violation in outcome.violations:
+        print(f"VIOLATION {violation}")
+    return bool(outcome.violations)
+
+
+def soak(first: int, count: int, jobs: int, *, faults: bool, broken: str, stop: bool) -> int:
+    began, done, failed = time.perf_counter(), 0, 0
+    calls = seconds = 0.0
+    for outcome in _outcomes(first, count, jobs, faults, broken):
+        done += 1
+        calls += outcome.calls
+        seconds += outcome.seconds
+        if outcome.violations:
+            failed += 1
+            if failed <= 30:
+                print(f"seed {outcome.seed}: {outcome.violations[0]}", flush=True)
+            if stop:
+                break
+        if done % 10_000 == 0:
+            pace = done / (time.perf_counter() - began)
+            print(f"{done} histories, {failed} violate, {pace:.0f} per second", flush=True)
+    took = time.perf_counter() - began
+    print(
+        f"{failed} of {done} histories violate; {done / took:.1f} histories per second, "
+        f"{calls / done:.0f} store calls and {seconds / done:.0f} simulated seconds in each"
+    )
+    return bool(failed)
+
+
+def _outcomes(first: int, count: int, jobs: int, faults: bool, broken: str) -> Iterator[Outcome]:
+    blocks = [(at, min(BLOCK, first + count - at), faults, broken) for at in range(first, first + count, BLOCK)]
+    if jobs == 1:
+        for block in blocks:
+            yield from _block(*block)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from chain.from_iterable(pool.map(_unpacked, blocks))
+
+
+def _unpacked(block: tuple[int, int, bool, str]) -> list[Outcome]:
+    return list(_block(*block))
+
+
+def _block(first: int, count: int, faults: bool, broken: str) -> Iterator[Outcome]:
+    with _broken(broken):
+        for seed in range(first, first + count):
+            yield run(seed, faults=faults)
+    gc.collect()
+
+
+def _broken(name: str) -> ExitStack:
+    stack = ExitStack()
+    if name:
+        from tests.simulation.breakages import BREAKAGES
+
+        stack.enter_context(BREAKAGES[name].applied())
+    return stack

@@ -1,0 +1,184 @@
+"""ObjectStore as one process has it: latencies, failures, time-outs, and its own death at every call."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeVar
+
+from libs.common.look import SETTLE
+from libs.common.store import Body, Fence, Listing, ObjectInfo, PartInfo, StoreError, StoreUnavailable, Stream
+from tests.simulation.bucket import Bucket, Upload
+from tests.simulation.loop import Process
+from tests.simulation.odds import Odds, Plan
+
+T = TypeVar("T")
+LATEST = 2 * SETTLE  # seconds; docs/architecture.md, "Not promised": no store lets a request take effect later
+
+
+class Site(Protocol):
+    """What a store needs of its world."""
+
+    odds: Odds
+    outside: Process
+    suspects: set[str]  # processes of which a call failed, so that they may have left a multipart upload behind
+
+    def say(self, *words: object) -> None: ...
+
+
+class Killed(Exception):
+    """A process that is dead asks for something on its way out."""
+
+
+def kind(key: str) -> str:
+    """What a key is about, for people and for odds: `chunks`, `open`, `closing/park`, ..."""
+    root, *rest = key.split("/")
+    if root != "sessions" or len(rest) < 5:
+        return root
+    return "/".join(rest[4:6]) if rest[4] == "closing" else rest[4]
+
+
+class SimStore:
+    def __init__(self, site: Site, process: Process, bucket: Bucket) -> None:
+        self._site = site
+        self._process = process
+        self._bucket = bucket
+
+    async def ensure(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def put(
+        self,
+        key: str,
+        body: Body,
+        *,
+        fence: Fence | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        data = await self._read(body)
+        await self._call("put", key, lambda: self._bucket.put(key, data, fence, content_type, metadata or {}))
+
+    @asynccontextmanager
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        data = (await self._call("get", key, lambda: self._bucket.find(key))).data[start:end]
+        yield self._blocks(key, data)
+
+    async def _blocks(self, key: str, data: bytes) -> AsyncIterator[bytes]:
+        half = len(data) // 2
+        if half and self._site.odds.chance.random() < 0.2:
+            yield data[:half]
+            await self._call("get", key, lambda: None)  # the connection may break here, or stall
+            data = data[half:]
+        if data:
+            yield data
+
+    async def stat(self, key: str) -> ObjectInfo:
+        return (await self._call("stat", key, lambda: self._bucket.find(key))).info
+
+    async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
+        began, chance = self._process.loop.now, self._site.odds.chance
+        page = min(limit, self._site.odds.page)
+
+        def effect() -> Listing:
+            now = self._process.loop.now
+            return self._bucket.list(prefix, start_after, page, min(now, began + 0.25 * chance.random()))
+
+        return await self._call("list", prefix, effect)
+
+    async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
+        """One after the other, in any order: a batch of S3 is not atomic either."""
+        left = list(keys)
+        self._site.odds.chance.shuffle(left)
+        while left:
+            batch, left = left[:4], left[4:]
+            await self._call("delete_many", keys[0], lambda some=batch: self._delete(some, fence), batch)  # type: ignore[misc]
+
+    def _delete(self, keys: Sequence[str], fence: Fence | None) -> None:
+        for key in keys:
+            self._bucket.delete(key, fence)
+
+    async def create_multipart(
+        self,
+        key: str,
+        *,
+        part_size: int,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        upload = Upload(key, self._process.name, content_type, metadata or {})
+        return await self._call("create_multipart", key, lambda: self._bucket.create_multipart(upload))
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
+        data = await self._read(body)
+        return await self._call(
+            "put_part", key, lambda: self._bucket.put_part(key, upload_id, number, data), (upload_id, number)
+        )
+
+    async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
+        return await self._call("list_parts", key, lambda: self._bucket.list_parts(key, upload_id), upload_id)
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+    ) -> None:
+        await self._call(
+            "complete_multipart", key, lambda: self._bucket.complete(key, upload_id, parts, fence), upload_id
+        )
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        await self._call("abort_multipart", key, lambda: self._bucket.abort(upload_id), upload_id)
+
+    async def _read(self, body: Body) -> bytes:
+        if not isinstance(body, Stream):
+            return bytes(body)
+        data = b"".join([block async for block in body.blocks()])
+        if len(data) != body.size:
+            raise ValueError(f"a stream of {body.size} bytes gave {len(data)}")
+        return data
+
+    async def _call(self, method: str, key: str, effect: Callable[[], T], about: object = "") -> T:
+        """Every call of the store goes through here."""
+        process, loop = self._process, self._process.loop
+        if process.dead:
+            raise Killed
+        plan = self._site.odds.plan(process.name.partition("#")[0], f"{method} {kind(key)}")
+        if plan.pause or plan.held:
+            self._site.say("PAUSED" if plan.pause else "HELD", f"{plan.pause or plan.held:.1f} s before", method, key)
+            process.pause(plan.pause)
+        await loop.sleep(plan.there + plan.held)
+        if plan.fate != "done":
+            return await self._go_wrong(plan, f"{method} {key}", effect)
+        try:
+            result = effect()
+        except StoreError as error:
+            self._site.say(method, key, about, "->", type(error).__name__)
+            await loop.sleep(plan.back)
+            raise
+        self._site.say(method, key, about, "->", _brief(result))
+        await loop.sleep(plan.back)
+        return result
+
+    async def _go_wrong(self, plan: Plan, what: str, effect: Callable[[], T]) -> T:
+        process, site = self._process, self._site
+        site.suspects.add(process.name)
+        late = plan.fate == "late" or (plan.fate == "killed before" and plan.late < 0.3)
+
+        def take_effect() -> None:
+            with suppress(StoreError, ValueError):
+                effect()
+                site.say(f"({process.name}: {plan.fate})", what)
+
+        if late:
+            process.loop.call_later(plan.late * LATEST, take_effect, context=site.outside.context)
+        elif plan.fate in ("unanswered", "killed after"):
+            take_effect()
+        site.say(plan.fate.upper(), what)
+        if plan.fate.startswith("killed"):
+            process.kill()
+        await process.loop.sleep(plan.back + 2 * (plan.fate != "refused"))
+        raise StoreUnavailable(f"{what}: {plan.fate}")
+
+
+def _brief(result: Any) -> str:
+    if isinstance(result, Listing):
+        return " ".join(["/".join(info.key.split("/")[4:]) or info.key for info in result.objects]) or "nothing"
+    return "" if result is None else str(getattr(result, "key", "") or getattr(result, "etag", "") or result)[:60]

@@ -1,0 +1,75 @@
+"""What the simulation found: requests and assemblers that act on a look from before a cancel. Seeds are its own."""
+
+import asyncio
+
+import pytest
+
+from libs.common.problems import Kind
+from libs.common.store import LEASE, UploadNotFound
+from services.assembler.assembly import record_assembly
+from tests.unit.core.uploads import DATA, TOTAL, finish_upload, upload_gap
+from tests.unit.core.world import Node, World, refused
+
+
+async def test_a_repeated_chunk_of_a_file_that_was_cancelled_meanwhile_is_not_acknowledged(
+    world: World, node: Node
+) -> None:
+    """Seed 2557."""
+    await finish_upload(world)
+    gate = node.hooks.hold("stat", "files/")
+    repeated = asyncio.create_task(node.send(0, DATA[:4], TOTAL))
+    await gate.reached.wait()
+    await world.node().cancel()
+    world.clock.now += LEASE
+    gate.opened.set()
+    await refused(Kind.CLOSING, repeated)
+
+
+async def test_an_upload_opened_at_the_last_moment_ends_with_the_cancel(
+    world: World, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 4625: an empty file came back, whose `open` took effect while its closer waited."""
+    late = world.node()
+    gate = late.hooks.hold("put", "/open")
+    opening = asyncio.create_task(late.send(0, b"", 0))
+    await gate.reached.wait()
+    await node.send(0, DATA[:4], TOTAL)
+    await node.cancel()
+    wait = world.clock.sleep
+
+    async def open_then_wait(seconds: float) -> None:
+        gate.opened.set()
+        await asyncio.wait({opening})
+        await wait(seconds)
+
+    monkeypatch.setattr(world.clock, "sleep", open_then_wait)
+    await node.work()
+    await refused(Kind.CLOSING, opening)
+    assert await world.keys() == []
+
+
+async def test_an_open_that_comes_after_its_lease_opens_nothing(world: World, node: Node) -> None:
+    gate = node.hooks.hold("put", "/open")
+    opening = asyncio.create_task(node.send(0, DATA[:4], TOTAL))
+    await gate.reached.wait()
+    await asyncio.sleep(LEASE + 0.1)
+    gate.opened.set()
+    await refused(Kind.CLOSING, opening)
+    assert await world.left() == []
+
+
+async def test_a_multipart_upload_recorded_while_the_file_is_closed_is_aborted_too(world: World, node: Node) -> None:
+    """Seed 1303: its record was deleted, and nobody could abort it any more."""
+    await upload_gap(world)
+    seen = await world.look()
+    await node.cancel()
+    gate = node.hooks.hold("list", "partials/")
+    closing = asyncio.create_task(node.work())
+    await gate.reached.wait()
+    with pytest.raises(UploadNotFound):  # the one that counted is aborted already
+        await record_assembly(world.buckets, seen)
+    await record_assembly(world.buckets, await world.look())
+    gate.opened.set()
+    await closing
+    assert world.open_uploads() == []
+    assert await world.left() == []
