@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,13 +98,15 @@ def embedded(directory: Path, **env: str) -> Iterator[Deployment]:
 
 
 @contextmanager
-def separate(directory: Path, env: dict[str, str]) -> Iterator[Deployment]:
-    """Four services in six processes: two replicas of ingest and of the assembler."""
+def separate(
+    directory: Path, env: dict[str, str], own: Mapping[str, dict[str, str]] | None = None
+) -> Iterator[Deployment]:
+    """Four services in six processes: two replicas of ingest and of the assembler. `own`: settings of one service."""
     names = ("auth", "ingest-1", "ingest-2", "assembler-1", "assembler-2", "janitor")
     processes = {
         name: Process(
             f"services.{name.partition('-')[0]}",
-            {**SECRETS, "LOG_LEVEL": "WARNING", **env},
+            {**SECRETS, "LOG_LEVEL": "WARNING", **env, **(own or {}).get(name.partition("-")[0], {})},
             directory / f"{name}.log",
         )
         for name in names

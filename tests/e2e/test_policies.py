@@ -1,0 +1,189 @@
+"""The policy documents of deploy/policies in force on a real store: each service does its work, and nothing else."""
+
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.credentials.providers import StaticProvider
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from minio.minioadmin import MinioAdmin
+
+from libs.common.resources import Name, new_store
+from libs.common.settings import Settings
+from libs.common.store import ObjectStore, StoreRefused, read
+from tests.backends import MinioServer, RabbitmqServer
+from tests.e2e.conftest import QUICK, backend_env
+from tests.e2e.device import new_device
+from tests.e2e.processes import ROOT, separate
+
+SERVICES = ("ingest", "assembler", "janitor", "auth")
+MIB = 2**20
+Env = dict[str, str]
+
+
+@dataclass
+class Users:
+    """A user of the store for each service, with its policy and no other right."""
+
+    env: Env  # of the whole deployment, with the keys to everything
+    own: dict[str, Env]
+
+    def store(self, service: str, bucket: Name) -> ObjectStore:
+        """A bucket with the rights of a service."""
+        settings = {**self.env, **self.own.get(service, {})}
+        return new_store(Settings.model_validate({name.lower(): value for name, value in settings.items()}), bucket)
+
+
+@pytest.fixture
+def users(minio: MinioServer, rabbitmq: RabbitmqServer) -> Iterator[Users]:
+    env = backend_env(minio, rabbitmq)
+    admin = MinioAdmin(
+        endpoint=minio.endpoint, credentials=StaticProvider(minio.access_key, minio.secret_key), secure=False
+    )
+    plain = Minio(endpoint=minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, secure=False)
+    names = {service: f"{service}-{uuid.uuid4().hex[:8]}" for service in SERVICES}
+    for bucket in ("TEMP_BUCKET", "PERM_BUCKET", "AUTH_BUCKET"):
+        plain.make_bucket(env[bucket])
+    for service, name in names.items():
+        admin.user_add(name, "secret-of-the-service")
+        admin.policy_add(name, policy=policy(service, env))
+        admin.policy_set(name, user=name)
+    yield Users(
+        env,
+        {s: {"MINIO_ACCESS_KEY": name, "MINIO_SECRET_KEY": "secret-of-the-service"} for s, name in names.items()},
+    )
+    for name in names.values():
+        admin.user_remove(name)
+        admin.policy_remove(name)
+
+
+def policy(service: str, env: Env) -> dict[str, Any]:
+    """The document, for the buckets of a test."""
+    text = (ROOT / "deploy" / "policies" / f"{service}.json").read_text()
+    for bucket in ("temp", "perm", "auth"):
+        text = text.replace(f"hiper-{bucket}", env[f"{bucket.upper()}_BUCKET"])
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+async def test_with_its_own_rights_each_service_does_its_work(tmp_path: Path, users: Users) -> None:
+    content = os.urandom(20 * MIB)
+    env = {**users.env, **QUICK, "STALE_THRESHOLD": "4", "LOG_LEVEL": "INFO"}
+    with separate(tmp_path, env, users.own) as deployment:
+        async with new_device(deployment, "car-17") as car:
+            await car.send("small.bin", 5, 0, b"small")
+            for start in range(0, len(content), MIB):  # chunks, parts, a complete upload
+                await car.send("large.bin", len(content), start, content[start : start + MIB])
+            await car.send("left.bin", len(content), 0, content[:MIB])
+            await car.send("cancelled.bin", 10, 0, b"12345")
+            await car.wait_for("large.bin", "complete")
+            await car.wait_for("small.bin", "complete")
+            assert await car.content("large.bin") == content
+            assert (await car.request("DELETE", "/files/cancelled.bin"))[0] == 204
+            assert (await car.request("DELETE", "/files/small.bin"))[0] == 204
+            await car.wait_for("left.bin", "partial")  # the janitor saw it, the assembler moved it
+            assert (await car.request("GET", "/files"))[0] == 200
+            wrong = {"Content-Range": "bytes 0-3/4", "Repr-Digest": f"sha-256=:{'A' * 43}=:"}
+            query = {"filename": "wrong.bin", "total_size": "4"}
+            assert (await car.request("POST", "/upload", params=query, data=b"abcd", headers=wrong))[0] == 200
+            await _rejected(deployment.logs, car.status)
+        assert "AccessDenied" not in deployment.logs()
+
+
+async def _rejected(logs: Callable[[], str], status: Callable[[str], Awaitable[tuple[int, Any]]]) -> None:
+    deadline = time.monotonic() + 60
+    while (await status("wrong.bin"))[0] != 410:
+        assert time.monotonic() < deadline, logs()[-4000:]
+        await asyncio.sleep(0.2)
+
+
+FORBIDDEN: list[tuple[str, Name, str, str]] = [
+    ("ingest", "auth", "get", "devices/car-17.json"),
+    ("ingest", "auth", "put", "revoked.json"),
+    ("ingest", "perm", "put", "files/car-17/log"),
+    ("ingest", "perm", "delete", "files/car-17/log"),
+    ("ingest", "temp", "delete", "chunks/ab/car-17/log"),
+    ("ingest", "temp", "put", "elsewhere/x"),
+    ("assembler", "auth", "get", "revoked.json"),
+    ("assembler", "auth", "list", ""),
+    ("janitor", "temp", "get", "chunks/ab/car-17/log"),
+    ("janitor", "temp", "put", "sessions/ab/car-17/log"),
+    ("janitor", "perm", "get", "files/car-17/log"),
+    ("janitor", "perm", "put", "files/car-17/log"),
+    ("janitor", "perm", "delete", "files/car-17/log"),
+    ("janitor", "auth", "list", ""),
+    ("auth", "temp", "list", ""),
+    ("auth", "perm", "get", "files/car-17/log"),
+    ("auth", "auth", "put", "elsewhere"),
+]
+
+
+async def test_and_nothing_else(users: Users) -> None:
+    for service, bucket, operation, key in FORBIDDEN:
+        everything, own = users.store("", bucket), users.store(service, bucket)
+        if key:
+            await everything.put(key, b"there")
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "get": lambda: read(own, key),  # noqa: B023  # called before the next turn
+            "put": lambda: own.put(key, b"x"),  # noqa: B023  # as above
+            "delete": lambda: own.delete_many([key]),  # noqa: B023  # as above
+            "list": lambda: own.list(""),  # noqa: B023  # as above
+        }
+        try:
+            with pytest.raises(StoreRefused, match="AccessDenied"):
+                await calls[operation]()
+        except BaseException as error:
+            error.add_note(f"{service} may {operation} {bucket}/{key}")
+            raise
+        if key:
+            assert await read(everything, key) == b"there"
+        await everything.close()
+        await own.close()
+
+
+@pytest.mark.parametrize("bucket", ["temp", "perm", "auth"])
+def test_the_store_takes_the_lifecycle_document_and_no_rule_touches_an_upload(minio: MinioServer, bucket: str) -> None:
+    rules = lifecycle(bucket)
+    plain, name = _client(minio), f"lifecycle-{uuid.uuid4().hex[:8]}"
+    plain.make_bucket(name)
+    plain.set_bucket_lifecycle(name, LifecycleConfig([_rule(rule) for rule in rules]))
+    kept = plain.get_bucket_lifecycle(name)
+    assert kept is not None
+    assert {rule.rule_id for rule in kept.rules} == {rule["ID"] for rule in rules}
+    plain.delete_bucket_lifecycle(name)
+    plain.remove_bucket(name)
+    live = ("sessions/", "chunks/", "files/", "partials/", "digests/", "devices/", "revoked.json")
+    assert not any(key.startswith(rule["Filter"]["Prefix"]) for rule in rules for key in live)
+
+
+def test_the_one_for_aws_also_ends_assemblies_that_nobody_recorded() -> None:
+    """MinIO takes no such rule, and ends them after a day by itself."""
+    more = [rule for rule in lifecycle("perm-aws") if rule not in lifecycle("perm")]
+    assert [rule.get("AbortIncompleteMultipartUpload") for rule in more] == [{"DaysAfterInitiation": 7}]
+
+
+def lifecycle(bucket: str) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = json.loads((ROOT / "deploy" / "lifecycle" / f"{bucket}.json").read_text())["Rules"]
+    return rules
+
+
+def _client(minio: MinioServer) -> Minio:
+    return Minio(endpoint=minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, secure=False)
+
+
+def _rule(document: dict[str, Any]) -> Rule:
+    return Rule(
+        status=ENABLED,
+        rule_id=document["ID"],
+        rule_filter=Filter(prefix=document["Filter"]["Prefix"]),
+        expiration=Expiration(days=document["Expiration"]["Days"]),
+    )
