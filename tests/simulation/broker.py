@@ -85,6 +85,7 @@ class SimBus:
     """EventBus of one process."""
 
     connected = True
+    trouble = ""
 
     def __init__(self, broker: Broker, process: Process) -> None:
         self._broker = broker
