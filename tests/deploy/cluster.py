@@ -6,6 +6,7 @@ docker-image`; without it the cluster is expected to pull HIPER_IMAGE, MINIO_IMA
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from tests.deploy.chart import CHART, require
 
 PODS = Path(__file__).parent / "pods"
 READY = "180s"
+COMPONENT = "app.kubernetes.io/component"
 # What `restricted` wants of every pod of the namespace, these included.
 CONFINED: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
@@ -73,6 +75,15 @@ class Namespace:
         """What is in the namespace, events and the like apart."""
         kinds = "all,pvc,secret,configmap,serviceaccount,networkpolicy,pdb,ingress,hpa,role,rolebinding"
         return set(self.kubectl("get", kinds, "-o", "name").split())
+
+    def connections(self) -> set[tuple[str, str, int]]:
+        """Who connected to whom, by component, and on which port, of what the node's kernel remembers. On the node."""
+        pods = json.loads(self.kubectl("get", "pod", "-o", "json"))["items"]
+        labels = {pod["status"].get("podIP"): pod["metadata"].get("labels", {}) for pod in pods}
+        component = {address: own[COMPONENT] for address, own in labels.items() if COMPONENT in own}
+        # There with the Service's address, back from the pod's own.
+        flows = re.findall(r"src=(\S+) .*? src=(\S+) dst=\S+ sport=(\d+)", run("conntrack", "-L", "-p", "tcp"))
+        return {(component[by], component[to], int(port)) for by, to, port in flows if {by, to} <= component.keys()}
 
     def end_pods(self, component: str) -> None:
         """Delete every pod of a component at once, with a second to say goodbye, and wait for their successors."""

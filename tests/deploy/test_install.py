@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.chart import COMPONENTS, merge
 from tests.deploy.cluster import Namespace, load
+from tests.deploy.test_chart_network import ARROWS
 
 SECRET_KEY, ADMIN_SECRET = secrets.token_hex(32), secrets.token_hex(32)
 LIFE = 100  # seconds of the upload during which everything happens
@@ -105,6 +106,14 @@ def test_auth_alone_can_sign_where_the_algorithm_is_asymmetric(release: Namespac
     assert "Succeeded" in release.helm("test", "hiper", "--timeout=180s")
     pods = release.kubectl("get", "pod", "-l", "app.kubernetes.io/component!=auth", "-o", "yaml")
     assert "private" not in pods.lower()
+
+
+@pytest.mark.skipif(not os.environ.get("CLUSTER_STARTED"), reason="needs a cluster whose node is this machine")
+def test_pods_connect_along_the_arrows_of_the_network_policies(release: Namespace) -> None:
+    """That they can do without any other way; this cluster's network does not enforce policies."""
+    made = release.connections()
+    assert ("ingest", "auth", 8000) in made  # for the keys of the test before
+    assert made <= ARROWS | {("ingest", "auth", 8000)}
 
 
 def test_uninstalling_leaves_nothing(release: Namespace) -> None:
