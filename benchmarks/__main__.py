@@ -1,0 +1,135 @@
+"""`python -m benchmarks`: measure, compare, and write down what came out. `--quick` for development."""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import growth, report, rows, servers, systems, tools
+from benchmarks.load import MIB, Load
+from benchmarks.tools import LeftOut
+from tests.backends import docker_available, rabbitmq_server
+
+KIB = 1024
+SMALL = Load(10 * KIB, 16, 1, files=20)
+LOADS = {
+    "64 KiB chunks, 16 devices": Load(64 * KIB, 16, 128),
+    "64 KiB chunks, 1 device": Load(64 * KIB, 1, 128),
+    "1 MiB chunks, 16 devices": Load(MIB, 16, 16),
+    "1 MiB chunks, 1 device": Load(MIB, 1, 32),
+    "8 MiB chunks, 16 devices": Load(8 * MIB, 16, 4),
+    "8 MiB chunks, 1 device": Load(8 * MIB, 1, 16),
+    "10 KiB files, 16 devices": SMALL,
+}
+STORE, FILES = "upload, MinIO and RabbitMQ", "upload, file system"
+
+
+class Run:
+    """One run: what was measured so far, and what was left out and why."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.rounds: int = arguments.rounds or (2 if arguments.quick else 5)
+        self.quick: bool = arguments.quick
+        self.huge: bool = arguments.huge
+        self.rows: list[rows.Row] = []
+        self.tables: dict[str, Any] = {}
+        self.memory: dict[str, int] = {}
+        self.left_out: list[str] = []
+        self.began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:6.0f} s  {text}", flush=True)
+
+    @contextmanager
+    def optional(self) -> Iterator[None]:
+        """What cannot be measured here is named in the results."""
+        try:
+            yield
+        except LeftOut as reason:
+            self.left_out.append(str(reason))
+            self.say(f"LEFT OUT: {reason}")
+
+    def uploads(self, group: str, compared: list[systems.System]) -> None:
+        for name, load in LOADS.items():
+            self.rows.append(rows.uploads(group, name, load, compared, self.rounds, self.say))
+            self.remember(compared[0])
+
+    def remember(self, system: systems.System) -> None:
+        for role, size in servers.resident(system.programs).items():
+            self.memory[role] = max(size, self.memory.get(role, 0))
+
+    def ceiling(self, directory: Path) -> None:
+        """The load generator against a server that does nothing."""
+        with servers.null_server(directory) as program:
+            for name, load in LOADS.items():
+                row = rows.uploads("load generator", name, load, [systems.Nothing(program)], 1, self.say)
+                self.rows.append(row)
+
+    def on_the_store(self, directory: Path) -> None:
+        if not docker_available():
+            raise LeftOut("no Docker engine answers: RabbitMQ runs in a container")
+        with ExitStack() as stack:
+            store = stack.enter_context(servers.minio(directory))
+            rabbitmq = stack.enter_context(rabbitmq_server())
+            deployment = stack.enter_context(servers.four_services(directory, store, rabbitmq.url))
+            hiper = systems.Hiper(deployment)
+            hiper.programs.append(servers.container("rabbitmq", rabbitmq.container.get_wrapped_container()))
+            systems.make_bucket(store, "tusd")
+            tusd = systems.Tusd(stack.enter_context(servers.tusd(directory, store, "tusd")), store, "tusd")
+            self.uploads(STORE, [hiper, systems.Direct(store), tusd])
+            compared: list[systems.System] = [hiper, systems.Presigned(deployment), tusd]
+            size, ranges = (64 * MIB, 100) if self.quick else (1024 * MIB, 1000)
+            self.rows += rows.downloads("download", size, ranges, compared, self.rounds, self.say)
+            sizes = [64 * MIB, *([] if self.quick else [1024 * MIB]), *([8192 * MIB] if self.huge else [])]
+            self.rows += rows.lags("finalize lag", sizes, hiper, min(self.rounds, 3), self.say)
+            points, sessions = ([10, 1000], [1000]) if self.quick else ([10, 1000, 50_000], [1000, 10_000])
+            self.tables |= growth.measure(store, points, sessions + ([100_000] if self.huge else []), self.say)
+            self.remember(hiper)
+            with self.optional():
+                self.scale_out(directory, store, rabbitmq.url, hiper)
+
+    def scale_out(self, directory: Path, store: servers.Store, rabbitmq: str, one: systems.Hiper) -> None:
+        with servers.four_services(directory, store, rabbitmq, replicas=2) as deployment:
+            two = systems.Hiper(deployment, name="two replicas")
+            for name in ("64 KiB chunks, 16 devices", "1 MiB chunks, 16 devices"):
+                row = rows.uploads("two replicas of ingest and assembler", name, LOADS[name], [one, two], 3, self.say)
+                self.rows.append(row)
+
+    def on_files(self, directory: Path) -> None:
+        with ExitStack() as stack:
+            hiper = systems.Hiper(stack.enter_context(servers.embedded(directory)))
+            (directory / "tusd-files").mkdir()
+            files = directory / "tusd-files"
+            tusd = systems.Tusd(stack.enter_context(servers.tusd(directory, None)), None, files=files)
+            self.uploads(FILES, [hiper, systems.Disk(directory / "durable"), tusd])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two rounds and small files: minutes, and little meaning")
+    parser.add_argument("--huge", action="store_true", help="an 8 GiB file and 100,000 sessions too")
+    parser.add_argument("--rounds", type=int, default=0, help="instead of 5")
+    parser.add_argument("--only", choices=["store", "files", "ceiling"], help="one part, and no report")
+    parser.add_argument("--directory", type=Path, default=tools.BUILD, help="where the data goes while it runs")
+    arguments = parser.parse_args()
+    run = Run(arguments)
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    parts = {"ceiling": run.ceiling, "store": run.on_the_store, "files": run.on_files}
+    for name, part in parts.items():
+        if arguments.only in (None, name):
+            with run.optional(), tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+                part(Path(directory))
+    document = report.document(run)
+    if arguments.only or arguments.quick:
+        (tools.BUILD / "results.json").write_text(json.dumps(document, indent=1))
+        run.say(f"written to {tools.BUILD / 'results.json'}; benchmarks/RESULTS.md is written by a whole run alone")
+    else:
+        report.write(document)
+
+
+if __name__ == "__main__":
+    main()
