@@ -5,7 +5,17 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from libs.common.look import SETTLE
-from libs.common.store import Body, Fence, Listing, ObjectInfo, PartInfo, StoreError, StoreUnavailable, Stream
+from libs.common.store import (
+    Body,
+    Fence,
+    Listing,
+    ObjectInfo,
+    Origin,
+    PartInfo,
+    StoreError,
+    StoreUnavailable,
+    Stream,
+)
 from tests.simulation.bucket import Bucket, Upload
 from tests.simulation.loop import Process
 from tests.simulation.odds import Odds, Plan
@@ -19,6 +29,8 @@ class Site(Protocol):
 
     odds: Odds
     outside: Process
+    temp: Bucket
+    perm: Bucket
     suspects: set[str]  # processes of which a call failed, so that they may have left a multipart upload behind
 
     def say(self, *words: object) -> None: ...
@@ -46,6 +58,9 @@ class SimStore:
 
     async def close(self) -> None: ...
 
+    def origin(self, key: str, size: int) -> Origin:
+        return Origin("temp" if self._bucket is self._site.temp else "perm", key, size)
+
     async def put(
         self,
         key: str,
@@ -55,8 +70,8 @@ class SimStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        data = await self._read(body)
-        await self._call("put", key, lambda: self._bucket.put(key, data, fence, content_type, metadata or {}))
+        data = await self._content(body)
+        await self._call("put", key, lambda: self._bucket.put(key, data(), fence, content_type, metadata or {}))
 
     @asynccontextmanager
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -109,9 +124,9 @@ class SimStore:
         return await self._call("create_multipart", key, lambda: self._bucket.create_multipart(upload))
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
-        data = await self._read(body)
+        data = await self._content(body)
         return await self._call(
-            "put_part", key, lambda: self._bucket.put_part(key, upload_id, number, data), (upload_id, number)
+            "put_part", key, lambda: self._bucket.put_part(key, upload_id, number, data()), (upload_id, number)
         )
 
     async def list_parts(self, key: str, upload_id: str) -> Sequence[PartInfo]:
@@ -127,13 +142,17 @@ class SimStore:
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         await self._call("abort_multipart", key, lambda: self._bucket.abort(upload_id), upload_id)
 
-    async def _read(self, body: Body) -> bytes:
+    async def _content(self, body: Body) -> Callable[[], bytes]:
+        """The bytes, as they are when the request takes effect: the store reads an Origin by itself, then."""
+        if isinstance(body, Origin):
+            source = self._site.temp if body.place == "temp" else self._site.perm
+            return lambda: source.find(body.key).data
         if not isinstance(body, Stream):
-            return bytes(body)
+            return lambda: bytes(body)
         data = b"".join([block async for block in body.blocks()])
         if len(data) != body.size:
             raise ValueError(f"a stream of {body.size} bytes gave {len(data)}")
-        return data
+        return lambda: data
 
     async def _call(self, method: str, key: str, effect: Callable[[], T], about: object = "") -> T:
         """Every call of the store goes through here."""
