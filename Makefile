@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # Of the simulation: one history to read, or many to go through.
 SEED ?= 0
 BREAK ?=
@@ -10,7 +11,7 @@ FIRST ?= 0
 COUNT ?= 1000000
 JOBS ?= $(shell nproc)
 
-.PHONY: run test lint format simulate soak requirements clean
+.PHONY: run test lint format simulate soak bench requirements clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
@@ -33,6 +34,9 @@ simulate: $(VENV)/dev.stamp
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.simulation $(FIRST) $(COUNT) --jobs $(JOBS)
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 requirements: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
