@@ -11,7 +11,7 @@ FIRST ?= 0
 COUNT ?= 1000000
 JOBS ?= $(shell nproc)
 
-.PHONY: run test lint format simulate soak bench requirements clean
+.PHONY: run test lint format simulate soak bench alerts picture requirements clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
@@ -37,6 +37,14 @@ soak: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# Causes each alert for real; needs a Docker engine and prometheus.
+alerts: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q -s tests/e2e/try_alerts.py
+
+# Draws docs/dashboard.png of a real run; needs the same.
+picture: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q -s tests/e2e/picture.py
 
 requirements: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -1,7 +1,7 @@
 """Write what the documents repeat of the code: `python -m scripts.generate_docs`.
 
-Settings, problem types, the storage layout, events, and test vectors of the wire format. In a document they stand
-between `<!-- generated: NAME -->` and `<!-- end -->`; docs/vectors.json and .env.example are written whole.
+Settings, problem types, the storage layout, events, metrics, alerts, and test vectors of the wire format. In a document
+they stand between `<!-- generated: NAME -->` and `<!-- end -->`; docs/vectors.json and .env.example are written whole.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
 
+import yaml
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -20,9 +21,11 @@ from libs.common.events import EVENT_TYPES
 from libs.common.extents import Extent
 from libs.common.problems import Kind
 from libs.common.settings import Settings
+from scripts.metrics import METRICS
 from scripts.problem_advice import ADVICE, DEVICE_KINDS
 
 ROOT = Path(__file__).parents[1]
+ALERTS = ROOT / "deploy" / "helm" / "hiper" / "files" / "alerts.yaml"
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MAIN_SETTINGS = (
     "host", "port", "secret_key", "admin_secret", "access_token_expire_minutes", "object_store", "temp_upload_dir",
@@ -118,6 +121,26 @@ def events_table() -> str:
     return "\n".join(rows)
 
 
+# -- metrics and alerts
+
+
+def metrics_table() -> str:
+    rows = ["| metric | kind | labels | what | of |", "|---|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | {metric.source} |")
+    return "\n".join(rows)
+
+
+def alerts_table() -> str:
+    rows = ["| alert | severity | after |", "|---|---|---|"]
+    for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]:
+        for rule in group["rules"]:
+            page = f"[{rule['alert']}](runbooks/{rule['alert']}.md)"
+            rows.append(f"| {page} | {rule['labels']['severity']} | {rule['for']} |")
+    return "\n".join(rows)
+
+
 # -- test vectors
 
 
@@ -208,8 +231,17 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "storage-layout": storage_layout,
     "events": events_table,
     "vectors": vectors_text,
+    "metrics": metrics_table,
+    "alerts": alerts_table,
 }
-WITH_BLOCKS = ("README.md", "docs/architecture.md", "docs/errors.md", "docs/protocol.md", "docs/settings.md")
+WITH_BLOCKS = (
+    "README.md",
+    "docs/architecture.md",
+    "docs/errors.md",
+    "docs/observability.md",
+    "docs/protocol.md",
+    "docs/settings.md",
+)
 WHOLE: dict[str, Callable[[], str]] = {"docs/vectors.json": vectors_file, ".env.example": env_example}
 
 

@@ -68,7 +68,7 @@ SWITCHES: dict[str, dict[str, Values]] = {
     },
     "monitoring": {
         "off": {},
-        "on": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
+        "on": {name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "dashboards")},
     },
     "disks": {
         "on": {},

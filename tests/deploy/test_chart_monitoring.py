@@ -1,7 +1,9 @@
 """Prometheus finds every pod, and its alerts are about this release."""
 
+import json
 import re
 
+from scripts.generate_dashboard import dashboard
 from tests.deploy.alert_rules import rules
 from tests.deploy.chart import COMPONENTS, DEV, Manifest, named, of_kind, render
 
@@ -25,6 +27,12 @@ def test_the_monitor_finds_a_service_of_every_component_and_of_nothing_else() ->
         assert found == (labels["app.kubernetes.io/component"] in COMPONENTS)
         assert not found or spec["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert set(expression["values"]) == set(COMPONENTS)
+
+
+def test_the_dashboard_is_where_the_sidecar_of_grafana_finds_it() -> None:
+    found = named(render(DEV, {"dashboards": {"enabled": True}}), "ConfigMap", "r-hiper-dashboard")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(found["data"]["hiper.json"]) == json.loads(dashboard())
 
 
 def test_the_release_has_every_alert_of_the_rules_file() -> None:
