@@ -60,7 +60,7 @@ class Source:
     def series(self, target: dict[str, str]) -> list[Series]:
         """What a panel's target draws, by legend."""
         expression = target["expr"].replace("$namespace", ".*")
-        expression = expression.replace("$__rate_interval", f"{max(5, round(4 * self.step))}s")
+        expression = expression.replace("$__rate_interval", f"{max(15, round(4 * self.step))}s")
         query = {"query": expression, "start": self.start, "end": self.end, "step": self.step}
         address = f"{self.url}/api/v1/query_range?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310  # the operator names it
