@@ -83,6 +83,7 @@ class MinioServer(Server):
     access_key = "minioadmin"
     secret_key = "minioadmin"
     region = "us-east-1"
+    domain = "store.test"  # buckets are hosts below it, for clients that can find them
 
     @property
     def endpoint(self) -> str:
@@ -201,6 +202,7 @@ def minio_server(*, name: str = "minio", port: int | None = None) -> contextlib.
         "MINIO_ROOT_USER": MinioServer.access_key,
         "MINIO_ROOT_PASSWORD": MinioServer.secret_key,
         "MINIO_REGION": MinioServer.region,
+        "MINIO_DOMAIN": MinioServer.domain,
         "MINIO_BROWSER": "off",
     }
     container = DockerContainer(_minio_image(), env=environment, command="server /data")

@@ -27,8 +27,10 @@ def _adapter(settings: Settings, name: Name) -> ObjectStore:
     if settings.object_store == "filesystem":
         roots = {"temp": settings.temp_upload_dir, "perm": settings.perm_upload_dir, "auth": settings.auth_dir}
         return FilesystemStore(roots[name])
+    from libs.common.store._s3_sign import aws_keys
     from libs.common.store.minio import MinioStore, server_side_encryption
 
+    lent = settings.minio_credentials == "aws"
     buckets = {"temp": settings.temp_bucket, "perm": settings.perm_bucket, "auth": settings.auth_bucket}
     return MinioStore(
         endpoint=settings.minio_endpoint,
@@ -37,9 +39,20 @@ def _adapter(settings: Settings, name: Name) -> ObjectStore:
         bucket=buckets[name],
         region=settings.minio_region,
         secure=settings.minio_secure,
+        session_token=settings.minio_session_token.get_secret_value(),
+        keys=aws_keys(settings.minio_sts_endpoint, settings.minio_region) if lent else None,
+        virtual_host=_in_host_name(settings, buckets[name]),
         tls=trust(settings) if settings.minio_secure else None,
         encryption=server_side_encryption(settings.minio_sse, settings.minio_sse_kms_key_id),
     )
+
+
+def _in_host_name(settings: Settings, bucket: str) -> bool:
+    """Whether the bucket is addressed as a host. A name with a dot fits no wildcard certificate."""
+    if settings.minio_addressing == "auto":
+        host = settings.minio_endpoint.partition(":")[0]
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn")) and "." not in bucket
+    return settings.minio_addressing == "virtual-host"
 
 
 @asynccontextmanager

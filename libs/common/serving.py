@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -27,8 +29,11 @@ Build = Callable[[Settings], FastAPI]
 
 def load_settings() -> Settings:
     """Settings from the environment and `.env`. Raises ConfigurationError that names each setting and what is wrong."""
+    directory = os.environ.get("SECRETS_DIR")
+    if directory and not Path(directory).is_dir():
+        raise ConfigurationError(f"SECRETS_DIR: {directory} is no directory (e.g. SECRETS_DIR=/run/secrets)")
     try:
-        return Settings()
+        return Settings(_secrets_dir=directory)
     except ValidationError as error:
         raise ConfigurationError("; ".join(_explained(details) for details in error.errors())) from None
 

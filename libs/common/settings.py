@@ -79,6 +79,15 @@ class Settings(BaseSettings):
     )
     minio_access_key: str = Field("", description="Access key of the store.")
     minio_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the store.")
+    minio_session_token: SecretStr = Field(SecretStr(""), description="Goes with an access key that was lent.")
+    minio_credentials: Literal["static", "aws"] = Field(
+        "static",
+        description="The keys above; or as AWS's tools find them: environment, shared file, web identity, role.",
+    )
+    minio_sts_endpoint: str = Field("", description="URL of the STS for web identities; empty: that of AWS.")
+    minio_addressing: Literal["auto", "path", "virtual-host"] = Field(
+        "auto", description="Where the bucket goes: in the path, or in the host's name (auto: for AWS)."
+    )
     minio_secure: bool = Field(False, description="HTTPS to the store.")
     minio_region: str = Field("us-east-1", description="Region of the buckets.")
     minio_sse: Literal["none", "s3", "kms"] = Field(
@@ -121,6 +130,9 @@ class Settings(BaseSettings):
     )
 
     # -- processes
+    secrets_dir: Path | None = Field(
+        None, description="Directory of files that are settings too, each named like one (mounted secrets)."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP API.")
     header_timeout: float = Field(10, gt=0, description="Longest time that a request's headers may take.")

@@ -164,3 +164,13 @@ def test_objects_ask_to_be_encrypted() -> None:
     manifests = render(EXTERNAL, {"store": {"encryption": {"kind": "kms", "kmsKeyId": "fleet-key"}}})
     (shared,) = [m["data"] for m in of_kind(manifests, "ConfigMap") if "MINIO_SSE" in m["data"]]
     assert (shared["MINIO_SSE"], shared["MINIO_SSE_KMS_KEY_ID"]) == ("kms", "fleet-key")
+
+
+def test_with_a_role_no_key_is_needed_and_none_reaches_a_pod() -> None:
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/hiper"}
+    given = {"store": {"existingSecret": "", "credentials": "aws"}, "serviceAccount": {"annotations": role}}
+    manifests = render(EXTERNAL, given)
+    for component in COMPONENTS:
+        assert "MINIO_SECRET_KEY" not in environment(manifests, component)
+    (account,) = of_kind(manifests, "ServiceAccount")
+    assert account["metadata"]["annotations"] == role

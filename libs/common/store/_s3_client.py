@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import aiohttp
@@ -14,7 +14,7 @@ from libs.common.store import LEASE, Fence, StoreUnavailable, Stream
 from libs.common.store._bodies import Bytes
 from libs.common.store._s3_body import Upload
 from libs.common.store._s3_errors import ClockDiffers, Refused, connection_errors, read_failure
-from libs.common.store._s3_sign import Signer
+from libs.common.store._s3_sign import KeyRing, Signer
 from libs.common.store._s3_time import StoreTime
 
 VALID = 3600  # seconds; a URL without a fence only has to outlast the way to the store
@@ -75,10 +75,16 @@ class S3Client:
         session: aiohttp.ClientSession | None = None,
         clock: Callable[[], float] = time.time,
         tls: ssl.SSLContext | None = None,
+        keys: KeyRing | None = None,
+        *,
+        virtual_host: bool = False,
     ) -> None:
-        """Without a session it makes its own, with `tls` on its connections, and closes it."""
+        """Without a session it makes its own, with `tls` on its connections, and closes it. `keys` stand in for
+        those of the signer. `virtual_host`: the bucket is in the host's name, not in the path."""
         self._tls = tls
-        self._signer = signer
+        self._keys = keys
+        self._signer = replace(signer, endpoint=f"{bucket}.{signer.endpoint}") if virtual_host else signer
+        self._root = "" if virtual_host else f"/{bucket}"
         self._bucket = bucket
         self._session = session
         self._owns_session = session is None
@@ -120,10 +126,11 @@ class S3Client:
             self._session = new_session(self._tls)
         upload = None if request.body is None else Upload(request.body)
         fenced = request.fence is not None
+        signer = await self._keys.equip(self._signer) if self._keys else self._signer
         with connection_errors(name, upload):
             response = await self._session.request(
                 request.method,
-                self._sign(request),
+                self._sign(signer, request),
                 data=upload,
                 headers=request.headers,
                 timeout=_time_outs(request),
@@ -136,13 +143,13 @@ class S3Client:
             with connection_errors(name):
                 raise await read_failure(response, name, fenced)
 
-    def _sign(self, request: Request) -> URL:
+    def _sign(self, signer: Signer, request: Request) -> URL:
         signed = {name: value for name, value in request.headers.items() if name.startswith("x-amz-")}
-        path = f"/{self._bucket}/{request.key}" if request.key else f"/{self._bucket}"
+        path = f"{self._root}/{request.key}" if request.key else self._root or "/"
         issued, seconds = self._time.now(), VALID
         if request.fence:
             issued, seconds = int(request.fence.issued), int(LEASE)
-        return self._signer.url(request.method, path, request.query, signed, issued=issued, seconds=seconds)
+        return signer.url(request.method, path, request.query, signed, issued=issued, seconds=seconds)
 
     def _name(self, request: Request) -> str:
         return f"{request.method} {self._bucket}/{request.key}"

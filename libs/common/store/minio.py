@@ -24,7 +24,7 @@ from libs.common.store._checks import check_key, check_prefix
 from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Answer, Request, S3Client
 from libs.common.store._s3_errors import NoSuchRange, Refused, failure
 from libs.common.store._s3_multipart import META, S3Multipart, attributes, copied, parsed
-from libs.common.store._s3_sign import Signer
+from libs.common.store._s3_sign import KeyRing, Signer
 from libs.common.store._s3_time import answered_at
 from libs.common.store._s3_xml import (
     can_carry,
@@ -69,11 +69,15 @@ class MinioStore(S3Multipart):
         clock: Callable[[], float] = time.time,
         tls: ssl.SSLContext | None = None,
         encryption: Mapping[str, str] | None = None,
+        session_token: str = "",
+        keys: KeyRing | None = None,
+        virtual_host: bool = False,
     ) -> None:
         """`endpoint` is host:port. Without a session the store makes its own, with `tls` on its connections.
-        `encryption`: see `server_side_encryption`."""
-        signer = Signer(endpoint, access_key, secret_key, region, secure)
-        super().__init__(S3Client(signer, bucket, session, clock, tls), encryption or {})
+        `encryption`: see `server_side_encryption`; `keys`, `virtual_host`: see `S3Client`."""
+        signer = Signer(endpoint, access_key, secret_key, region, secure, session_token)
+        client = S3Client(signer, bucket, session, clock, tls, keys, virtual_host=virtual_host)
+        super().__init__(client, encryption or {})
         self._region = region
         self._bucket = bucket
 

@@ -13,6 +13,10 @@
 {{ and .Values.store.secure (not .Values.dev.enabled) }}
 {{- end }}
 
+{{- define "hiper.storeCredentials" -}}
+{{ .Values.dev.enabled | ternary "static" .Values.store.credentials }}
+{{- end }}
+
 {{- define "hiper.storePort" -}}
 {{- $endpoint := include "hiper.storeEndpoint" . }}
 {{- $given := regexFind ":[0-9]+$" $endpoint | trimPrefix ":" }}

@@ -8,6 +8,8 @@
 OBJECT_STORE: minio
 MINIO_ENDPOINT: {{ include "hiper.storeEndpoint" . | quote }}
 MINIO_SECURE: {{ include "hiper.storeSecure" . | quote }}
+MINIO_CREDENTIALS: {{ include "hiper.storeCredentials" . | quote }}
+MINIO_ADDRESSING: {{ $values.store.addressing | quote }}
 MINIO_REGION: {{ $values.store.region | quote }}
 {{- with $values.store.encryption }}
 MINIO_SSE: {{ .kind | quote }}

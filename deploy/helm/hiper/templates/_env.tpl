@@ -3,10 +3,12 @@
      Takes root and component. */}}
 {{- define "hiper.env" -}}
 {{- $values := .root.Values }}
+{{- $env := dict }}
+{{- if eq (include "hiper.storeCredentials" .root) "static" }}
 {{- $store := include "hiper.storeSecret" . }}
-{{- $env := dict
-      "MINIO_ACCESS_KEY" (include "hiper.fromSecret" (list $store "MINIO_ACCESS_KEY") | fromYaml)
-      "MINIO_SECRET_KEY" (include "hiper.fromSecret" (list $store "MINIO_SECRET_KEY") | fromYaml) }}
+{{- $_ := set $env "MINIO_ACCESS_KEY" (include "hiper.fromSecret" (list $store "MINIO_ACCESS_KEY") | fromYaml) }}
+{{- $_ := set $env "MINIO_SECRET_KEY" (include "hiper.fromSecret" (list $store "MINIO_SECRET_KEY") | fromYaml) }}
+{{- end }}
 {{- if ne .component "auth" }}
 {{- $_ := set $env "RABBITMQ_URL" (include "hiper.fromSecret" (list (include "hiper.brokerSecret" .root) (include "hiper.brokerKey" .root)) | fromYaml) }}
 {{- end }}
