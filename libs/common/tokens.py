@@ -18,7 +18,7 @@ from libs.common.tls import trust
 MAX_TOKEN_BYTES = 8 * 1024
 LEEWAY = 30  # seconds that `iat` and `nbf` may lie ahead of this machine's clock; `exp` gets none
 _REQUIRED = ["exp", "iat", "sub", "iss", "aud", "jti", "scope"]
-_SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SUBJECT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 class InvalidToken(Exception):
@@ -48,7 +48,7 @@ class AccessToken(NamedTuple):
 def valid_subject(subject: str) -> bool:
     """Whether a name can be a token's subject: safe as a segment of a storage key, and not `fleet`, whom the
     published files belong to."""
-    return bool(_SUBJECT.fullmatch(subject)) and ".." not in subject and subject != FLEET
+    return bool(re.fullmatch(SUBJECT, subject)) and ".." not in subject and subject != FLEET
 
 
 class TokenIssuer:

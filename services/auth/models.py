@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from libs.common.tokens import valid_subject
+from libs.common.tokens import SUBJECT, valid_subject
 from services.auth.client_secrets import SecretHash
 
 ADMIN_ID = "admin"
@@ -43,7 +43,7 @@ class NewDevice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    device_id: Annotated[str, AfterValidator(_device_id)]
+    device_id: Annotated[str, AfterValidator(_device_id)] = Field(json_schema_extra={"pattern": f"^{SUBJECT}$"})
     scopes: list[Scope] = Field(["files:read", "files:write"], min_length=1)
 
 

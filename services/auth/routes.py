@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from libs.common.authn import ADMIN, require
 from libs.common.problems import Kind
 from libs.common.web import problem_responses
+from libs.common.web.requests import plain_request
 from services.auth.bodies import NEW_DEVICE, TOKEN_FORM, read_body, read_new_device
 from services.auth.grant import NO_STORE, parse_token_request, refused
 from services.auth.models import Device, DeviceInfo, DevicePage, DeviceSecret, KeySet, TokenAnswer
@@ -19,12 +20,14 @@ async def _auth(request: Request) -> Auth:
 
 
 State = Annotated[Auth, Depends(_auth)]
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(plain_request)])
 devices = APIRouter(
     prefix="/devices",
     tags=["devices"],
     dependencies=[Depends(require(ADMIN))],
-    responses=problem_responses(Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.STORE_UNAVAILABLE),
+    responses=problem_responses(
+        Kind.BAD_REQUEST, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_READY, Kind.STORE_UNAVAILABLE
+    ),
 )
 _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
 
@@ -32,7 +35,9 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
 @router.post(
     "/token",
     tags=["tokens"],
-    responses=problem_responses(Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE),
+    responses=problem_responses(
+        Kind.BAD_REQUEST, Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE
+    ),
     openapi_extra=TOKEN_FORM,
 )
 async def issue_token(request: Request, response: Response, auth: State) -> TokenAnswer:
@@ -49,7 +54,7 @@ async def issue_token(request: Request, response: Response, auth: State) -> Toke
     return TokenAnswer(access_token=token.encoded, expires_in=token.expires_in, scope=" ".join(sorted(scopes)))
 
 
-@router.get("/.well-known/jwks.json", tags=["tokens"])
+@router.get("/.well-known/jwks.json", tags=["tokens"], responses=problem_responses(Kind.BAD_REQUEST))
 async def public_keys(response: Response, auth: State) -> KeySet:
     """The public keys that verify tokens (RFC 7517); none where tokens are signed with a shared secret."""
     response.headers["Cache-Control"] = "public, max-age=300"

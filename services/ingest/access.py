@@ -5,25 +5,22 @@ Dependencies wait for nothing and are coroutines all the same: FastAPI hands pla
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qsl, unquote
 
 import structlog
-from fastapi import Path, Query, Request, Security
+from fastapi import Request, Security
 
 from libs.common.authn import FILES_READ, FILES_WRITE, FLEET_READ, FLEET_WRITE, bearer, insufficient_scope
 from libs.common.layout import FileId
 from libs.common.names import FLEET, check_filename
 from libs.common.problems import Kind, Problem
-from libs.common.tokens import Principal
+from libs.common.tokens import SUBJECT, Principal
 from libs.common.tracing import annotate
+from libs.common.web.requests import plain_request
+from services.ingest.parameters import FilenamePath, OwnerQuery
 
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OWNER = re.compile(SUBJECT)
 
 Caller = Annotated[Principal, Security(bearer)]
-OwnerQuery = Annotated[
-    str | None,
-    Query(description="Whose file: a device id, or `fleet` for what is published to all. Default: the caller's own."),
-]
 
 
 def readable_owner(principal: Principal, owner: str | None) -> str:
@@ -56,27 +53,18 @@ def _owner(principal: Principal, owner: str | None) -> str:
     return owner
 
 
-async def utf8_address(request: Request) -> None:
-    """Refuse a path or query that is not UTF-8, before its bytes turn into replacement characters, and a path that
-    ends with a line break, which the router overlooks."""
+async def file_address(request: Request) -> None:
+    """As `plain_request`; and refuse a path that ends with a line break, which the router overlooks."""
     if request.scope["path"].endswith("\n"):
         raise Problem(Kind.BAD_FILENAME, "The filename holds a control character.")
-    try:
-        unquote(request.scope.get("raw_path") or b"", errors="strict")
-        parse_qsl(request.scope["query_string"].decode("ascii"), errors="strict")
-    except UnicodeError:
-        raise Problem(Kind.BAD_REQUEST, "The address is not percent-encoded UTF-8.") from None
+    await plain_request(request)
 
 
-async def file_to_read(
-    caller: Caller, filename: Annotated[str, Path(description="The file's name.")], owner: OwnerQuery = None
-) -> FileId:
+async def file_to_read(caller: Caller, filename: FilenamePath, owner: OwnerQuery = None) -> FileId:
     return named(FileId(readable_owner(caller, owner), check_filename(filename)))
 
 
-async def file_to_delete(
-    caller: Caller, filename: Annotated[str, Path(description="The file's name.")], owner: OwnerQuery = None
-) -> FileId:
+async def file_to_delete(caller: Caller, filename: FilenamePath, owner: OwnerQuery = None) -> FileId:
     return named(FileId(writable_owner(caller, owner), check_filename(filename)))
 
 

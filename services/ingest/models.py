@@ -1,15 +1,20 @@
 """What the API answers."""
 
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from libs.common.extents import Extent
 from services.ingest.listing import Page
 from services.ingest.reading import FileState
 
 MAX_RANGES = 100  # missing ranges in one answer
+# In words that every reader of OpenAPI knows: few know prefixItems.
+Gap = Annotated[
+    tuple[int, int],
+    WithJsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
+]
 
 
 class UploadAnswer(BaseModel):
@@ -38,7 +43,7 @@ class StatusAnswer(BaseModel):
     last_updated: datetime
     total_size: int = Field(description="Bytes.")
     received_bytes: int = Field(description="Bytes that are durable, whether in the prefix or beyond gaps.")
-    missing_ranges: list[tuple[int, int]] = Field(
+    missing_ranges: list[Gap] = Field(
         description=f"The bytes still to be sent, as [start, end) pairs; the first {MAX_RANGES}."
     )
     missing_ranges_truncated: bool = Field(description="Whether there are more missing ranges than these.")

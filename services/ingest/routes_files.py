@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.convertors import Convertor, register_url_convertor
 
 from libs.common.digests import format_sha256
 from libs.common.extents import Extent
@@ -13,41 +14,58 @@ from libs.common.layout import FileId
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, OwnerQuery, file_to_delete, file_to_read, readable_owner, utf8_address
+from services.ingest.access import Caller, file_address, file_to_delete, file_to_read, readable_owner
 from services.ingest.listing import Section
 from services.ingest.models import FilesAnswer, StatusAnswer
+from services.ingest.parameters import Absent, IfMatch, OwnerQuery
 from services.ingest.pins import Pin, etag, parse_tags
 from services.ingest.ranges import http_date, parse_range, range_applies
 from services.ingest.reading import FileState
 from services.ingest.state import Ingest, ingest
 
-router = APIRouter(tags=["files"], dependencies=[Depends(utf8_address)])
 
-_ALWAYS = (Kind.BAD_FILENAME, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.REJECTED, Kind.STORE_UNAVAILABLE)
+class _Filename(Convertor[str]):
+    """A path, slashes included: they get a problem of their own. What looks like a file's status is none."""
+
+    regex = "(?!.*/status$).*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("filename", _Filename())
+router = APIRouter(tags=["files"], dependencies=[Depends(file_address)])
+
+_LISTING = (Kind.BAD_REQUEST, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_READY, Kind.STORE_UNAVAILABLE)
+_FILE = (*_LISTING, Kind.BAD_FILENAME, Kind.NOT_FOUND, Kind.REJECTED)
+_BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file", "content": {"application/octet-stream": {}}},
-    206: {"description": "The range, as far as it is there"},
+    200: {"description": "The file", "content": _BYTES},
+    206: {"description": "The range, as far as it is there", "content": _BYTES},
     304: {"description": "Not modified"},
-    **problem_responses(*_ALWAYS, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
+    **problem_responses(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
 }
 Readable = Annotated[FileId, Depends(file_to_read)]
 
 
-@router.get("/files", responses=problem_responses(Kind.BAD_REQUEST, Kind.UNAUTHORIZED, Kind.FORBIDDEN))
+@router.get("/files", responses=problem_responses(*_LISTING))
 async def list_files(
     request: Request,
     caller: Caller,
     owner: OwnerQuery = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
-    after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-    status: Annotated[Section | None, Query(description="Only files of this status.")] = None,
+    after: Annotated[str | Absent, Query(description="`next` of the page before.")] = None,
+    status: Annotated[Section | Absent, Query(description="Only files of this status.")] = None,
 ) -> FilesAnswer:
     """An owner's files."""
     whose = readable_owner(caller, owner)
     return FilesAnswer.of(whose, await ingest(request).lister.page(whose, limit, after, status))
 
 
-@router.get("/files/{filename:path}/status", responses=problem_responses(*_ALWAYS))
+@router.get("/files/{filename:path}/status", responses=problem_responses(*_FILE))
 async def file_status(request: Request, response: Response, file: Readable) -> StatusAnswer:
     """How far a file is. The ETag names its upload."""
     state = await ingest(request).reader.state(file)
@@ -57,15 +75,15 @@ async def file_status(request: Request, response: Response, file: Readable) -> S
     return StatusAnswer.of(state)
 
 
-@router.head("/files/{filename:path}", response_class=StreamingResponse, responses=_DOWNLOAD)
-@router.get("/files/{filename:path}", response_class=StreamingResponse, responses=_DOWNLOAD)
+@router.head("/files/{filename:filename}", response_class=StreamingResponse, responses=_DOWNLOAD)
+@router.get("/files/{filename:filename}", response_class=StreamingResponse, responses=_DOWNLOAD)
 async def download(
     request: Request,
     file: Readable,
-    range_: Annotated[str | None, Header(alias="Range", description="One range of bytes.")] = None,
-    if_range: Annotated[str | None, Header(description="ETag or date that the range depends on.")] = None,
-    if_match: Annotated[str | None, Header()] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    range_: Annotated[str | Absent, Header(alias="Range", description="One range of bytes.")] = None,
+    if_range: Annotated[str | Absent, Header(description="ETag or date that the range depends on.")] = None,
+    if_match: IfMatch = None,
+    if_none_match: Annotated[str | Absent, Header()] = None,
 ) -> Response:
     """Download a file or a range of it. Of an unfinished file, ranges of the bytes that are there without a gap."""
     running = ingest(request)
@@ -98,14 +116,14 @@ async def download(
 
 
 @router.delete(
-    "/files/{filename:path}",
+    "/files/{filename:filename}",
     status_code=204,
-    responses=problem_responses(*_ALWAYS, Kind.PRECONDITION_FAILED),
+    responses=problem_responses(*_FILE, Kind.PRECONDITION_FAILED),
 )
 async def delete(
     request: Request,
     file: Annotated[FileId, Depends(file_to_delete)],
-    if_match: Annotated[str | None, Header(description="The session that is to be cancelled.")] = None,
+    if_match: IfMatch = None,
 ) -> None:
     """Cancel an upload or delete a file. From the answer on no chunk of it is acknowledged; a new upload of the name
     may start a few seconds later (503 with Retry-After until then)."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from libs.common.digests import parse_digests
@@ -13,9 +13,19 @@ from libs.common.layout import FileId, part_size
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, OwnerQuery, named, utf8_address, writable_owner
+from services.ingest.access import Caller, file_address, named, writable_owner
 from services.ingest.metrics import RECEIVED
 from services.ingest.models import UploadAnswer
+from services.ingest.parameters import (
+    Absent,
+    ContentDigest,
+    ContentRange,
+    FilenameQuery,
+    IfMatch,
+    OwnerQuery,
+    ReprDigest,
+    TotalSize,
+)
 from services.ingest.pins import Pin, etag
 from services.ingest.receive import Received, receive, timed, wrong_length
 from services.ingest.state import Ingest, ingest
@@ -33,6 +43,7 @@ _PROBLEMS = problem_responses(
     Kind.BAD_TOTAL_SIZE,
     Kind.OFFSET_TOO_LARGE,
     Kind.BAD_FILENAME,
+    Kind.BAD_REQUEST,
     Kind.UNAUTHORIZED,
     Kind.FORBIDDEN,
     Kind.TIMEOUT,
@@ -43,6 +54,7 @@ _PROBLEMS = problem_responses(
     Kind.TOO_LARGE,
     Kind.CLOSING,
     Kind.BUSY,
+    Kind.NOT_READY,
     Kind.STORE_UNAVAILABLE,
 )
 _BODY: dict[str, Any] = {
@@ -57,19 +69,19 @@ _BODY: dict[str, Any] = {
 router = APIRouter(tags=["upload"])
 
 
-@router.post("/upload", dependencies=[Depends(utf8_address)], responses=_PROBLEMS, openapi_extra=_BODY)
+@router.post("/upload", dependencies=[Depends(file_address)], responses=_PROBLEMS, openapi_extra=_BODY)
 async def upload(
     request: Request,
     response: Response,
     caller: Caller,
-    filename: Annotated[str, Query(description="Name of the file, at most 255 bytes of UTF-8 in NFC.")],
-    total_size: Annotated[str, Query(description="Size of the whole file in bytes.", pattern=None)],
+    filename: FilenameQuery,
+    total_size: TotalSize,
     owner: OwnerQuery = None,
-    content_range: Annotated[str | None, Header(description="`bytes a-b/total`: the raw form.")] = None,
-    content_digest: Annotated[str | None, Header(description="RFC 9530 digest of this body.")] = None,
-    repr_digest: Annotated[str | None, Header(description="RFC 9530 sha-256 of the whole file.")] = None,
-    if_match: Annotated[str | None, Header(description="The session that this chunk belongs to.")] = None,
-    if_none_match: Annotated[str | None, Header(description="`*`: start an upload, only if none is there.")] = None,
+    content_range: ContentRange = None,
+    content_digest: ContentDigest = None,
+    repr_digest: ReprDigest = None,
+    if_match: IfMatch = None,
+    if_none_match: Annotated[str | Absent, Header(description="`*`: start an upload, only if none is there.")] = None,
 ) -> UploadAnswer:
     """Send a chunk. Chunks may come in any order, twice, overlapping and in parallel. Once this answers 200 its bytes
     are durable; `next_expected_byte` says where to go on."""

@@ -14,14 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.tracing import TRACEPARENT, continued, trace_ids
-from libs.common.web.errors import internal_error
+from libs.common.web.errors import METHODS, internal_error
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
 CLIENT_GONE = 499  # nginx's number for a client that left before the answer; never sent
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _PROBES = {"/livez", "/readyz", "/metrics"}
 
 REQUESTS = Counter("hiper_http_requests", "Requests answered.", ["route", "method", "status"])
@@ -49,7 +48,7 @@ class _Exchange:
 
     @property
     def method(self) -> str:
-        return self.scope["method"] if self.scope["method"] in _METHODS else "other"
+        return self.scope["method"] if self.scope["method"] in METHODS else "other"
 
 
 class RequestShell:

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from libs.common.jwks import KeysUnavailable
 from libs.common.problems import Kind, Problem
@@ -20,6 +21,7 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 PROBLEMS = Counter("hiper_http_problems", "Problems answered, by their slug.", ["type", "status"])
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _BY_STATUS = {
     400: Kind.BAD_REQUEST,
     404: Kind.NO_ROUTE,
@@ -95,14 +97,22 @@ async def _invalid_request(_request: Request, error: RequestValidationError) -> 
     return render(Problem(Kind.BAD_REQUEST, where, errors=errors))
 
 
-async def _http_error(_request: Request, error: HTTPException) -> JSONResponse:
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     if kind := _BY_STATUS.get(error.status_code):
         return render(Problem(kind, str(error.detail), headers=headers))
     status = error.status_code
     title = HTTPStatus(status).phrase
     document = {"type": "about:blank", "title": title, "status": status, "detail": str(error.detail)}
     return JSONResponse(document, status, headers, MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> list[str]:
+    """What the address takes; the router names only the methods of the first route that it found."""
+    routes = request.app.router.routes
+    return [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
 
 
 async def _store_unavailable(_request: Request, error: StoreUnavailable) -> JSONResponse:

@@ -208,3 +208,22 @@ async def test_owners_do_not_see_each_other_s_names(http: httpx.AsyncClient, set
     for answer in (await other.get("a"), await other.status("a"), await other.delete("a")):
         refused(answer, 404, "not-found")
     assert (await other.files())["files"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/files/a.bin", "DELETE, GET, HEAD"),
+        ("/files/a.bin/status", "GET"),
+        ("/upload", "POST"),
+        ("/devices", "GET, POST"),
+        ("/devices/car-7", "DELETE, GET"),
+    ],
+)
+async def test_a_method_that_an_address_does_not_take_is_told_all_that_it_takes(
+    device: Device, path: str, allow: str
+) -> None:
+    for method in ("PATCH", "TRACE", "OPTIONS", "BREW"):
+        answer = await device.ask(method, path)
+        refused(answer, 405, "method-not-allowed")
+        assert answer.headers["allow"] == allow

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.types import Message
@@ -171,3 +172,28 @@ async def test_memory_is_given_back_whatever_became_of_the_chunk(device: Device,
     refused(await device.chunk("a", CONTENT[::-1], 0, 500), 409, "content-conflict")
     refused(await device.post("a", len(CONTENT), streamed(framed(CONTENT, 0, 500)[:-1])), 400, "malformed-chunk")
     assert budget.held == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "filename=a&filename=b&total_size=1",
+        "filename=a&total_size=1&total_size=2",
+        "filename=a&total_size=1&owner=car-7&owner=fleet",
+        "filename=a&total_size=1&x=" + "y" * 4096,
+        "filename=a&total_size=1" + "".join(f"&x{n}=1" for n in range(16)),
+    ],
+)
+async def test_a_query_that_says_something_twice_or_too_much_is_refused(device: Device, query: str) -> None:
+    refused(await device.ask("POST", f"/upload?{query}", content=framed(b"x")), 400, "bad-request")
+    refused(await device.ask("GET", f"/files?{query}"), 400, "bad-request")
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Content-Range", "Content-Digest", "If-Match", "Range"])
+async def test_a_header_that_is_there_twice_is_refused(http: httpx.AsyncClient, device: Device, name: str) -> None:
+    """Proxies differ in which of the two they take."""
+    token = f"Bearer {device.token}"
+    value = token if name == "Authorization" else "bytes 0-0/1"
+    headers = [("Authorization", token), (name, value)] + ([] if name == "Authorization" else [(name, value)])
+    answer = await http.post("/upload?filename=a&total_size=1", headers=headers, content=b"x")
+    refused(answer, 400, "bad-request")
