@@ -4,7 +4,7 @@ They expect an `Authn` at `app.state.authn`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
@@ -12,6 +12,7 @@ from fastapi import Request, Security
 from fastapi.openapi.models import OAuthFlowClientCredentials, OAuthFlows
 from fastapi.security import OAuth2
 
+from libs.common.certificates import CertificateBinding, Uncertified
 from libs.common.problems import Kind, Problem
 from libs.common.revocations import Revocations
 from libs.common.tokens import InvalidToken, Principal, TokenVerifier
@@ -42,6 +43,7 @@ class Authn:
 
     verifier: TokenVerifier
     revocations: Revocations
+    certificates: CertificateBinding = field(default_factory=CertificateBinding)
 
     async def start(self) -> None:
         """Begin to follow the revocations and, where JWKS_URL is set, the keys. Raises nothing."""
@@ -79,6 +81,10 @@ async def bearer(request: Request, authorization: Annotated[str | None, Security
     """The principal of the request's access token; any scopes."""
     authn: Authn = request.app.state.authn
     principal = await authn.authenticate(authorization or "")
+    try:
+        authn.certificates.check(request.headers, principal.subject)
+    except Uncertified as error:
+        raise _invalid_token(str(error)) from None  # RFC 8705, section 3
     structlog.contextvars.bind_contextvars(subject=principal.subject)
     return principal
 

@@ -69,6 +69,12 @@ class Settings(BaseSettings):
         86400, ge=0, description="How long a device's old secret stays valid after its rotation."
     )
 
+    client_cert_header: str = Field(
+        "",
+        description="Header in which the edge passes the subject of the client certificate that it verified: its CN "
+        "must then be the client's id. Only behind an edge that sets it itself.",
+    )
+
     # -- storage
     object_store: Literal["filesystem", "minio"] = Field("filesystem", description="Where the bytes are.")
     temp_upload_dir: Path = Field(Path("data/temp"), description="Uploads in progress (filesystem).")

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from libs.common.authn import Authn
+from libs.common.certificates import CertificateBinding
 from libs.common.clock import Clock
 from libs.common.preparing import Preparation
 from libs.common.resources import need, new_store
@@ -24,7 +25,8 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     Raises ConfigurationError when the settings cannot work. The store is closed with the application.
     """
     store = auth_store or new_store(settings, "auth")
-    authn = Authn(TokenVerifier(settings), Revocations(store, settings.revocation_interval, clock))
+    revocations = Revocations(store, settings.revocation_interval, clock)
+    authn = Authn(TokenVerifier(settings), revocations, CertificateBinding(settings.client_cert_header))
     auth = Auth.build(settings, store, authn.revocations, clock)
     preparation = Preparation(
         need(settings, store, "auth"), patience=settings.start_timeout, give_up=lambda error: app.state.give_up(error)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from libs.common.authn import ADMIN, require
+from libs.common.certificates import Uncertified
 from libs.common.problems import Kind
 from libs.common.web import problem_responses
 from libs.common.web.requests import plain_request
@@ -43,6 +44,10 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
 async def issue_token(request: Request, response: Response, auth: State) -> TokenAnswer:
     """An access token for a client's id and secret (OAuth 2.0 client credentials, RFC 6749, section 4.4)."""
     wanted = parse_token_request(await read_body(request), request.headers.get("authorization", ""))
+    try:
+        request.app.state.authn.certificates.check(request.headers, wanted.client_id)
+    except Uncertified as error:
+        raise refused("invalid_client", str(error)) from None
     client = await auth.clients.authenticate(wanted.client_id, wanted.secrets)
     if client is None:
         raise refused("invalid_client", "The client is unknown, or its secret is wrong or no longer valid")

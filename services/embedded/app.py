@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from libs.common.authn import Authn
+from libs.common.certificates import CertificateBinding
 from libs.common.clock import SystemClock
 from libs.common.resources import need, open_backends, open_store
 from libs.common.revocations import Revocations
@@ -33,7 +34,8 @@ def build_app(settings: Settings) -> FastAPI:
                 open_backends(settings, app.state.give_up, devices, writes_perm=True)
             )
             buckets, bus = backends.buckets, backends.bus
-            authn = Authn(verifier, Revocations(auth_store, settings.revocation_interval))
+            revocations = Revocations(auth_store, settings.revocation_interval)
+            authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))
             auth = Auth.build(settings, auth_store, authn.revocations)
             stack.push_async_callback(authn.close)
             await authn.start()

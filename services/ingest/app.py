@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from libs.common.authn import Authn
+from libs.common.certificates import CertificateBinding
 from libs.common.clock import SystemClock
 from libs.common.layout import REVOKED
 from libs.common.resources import need, open_backends, open_store
@@ -30,7 +31,8 @@ def build_app(settings: Settings) -> FastAPI:
             revoked = need(settings, auth_store, "auth", reads=REVOKED, writes=False)
             backends = await stack.enter_async_context(open_backends(settings, app.state.give_up, revoked))
             buckets, bus = backends.buckets, backends.bus
-            app.state.authn = Authn(verifier, Revocations(auth_store, settings.revocation_interval))
+            revocations = Revocations(auth_store, settings.revocation_interval)
+            app.state.authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))
             stack.push_async_callback(app.state.authn.close)
             await app.state.authn.start()
             app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock())

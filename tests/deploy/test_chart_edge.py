@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from libs.common.settings import Settings
 from services.auth.app import build_app as auth_app
 from services.ingest.app import build_app as ingest_app
-from tests.deploy.chart import DEV, ROUTE, Manifest, named, of_kind, render
+from tests.deploy.chart import DEV, ROUTE, Manifest, Refused, named, of_kind, render
 
 INGRESS = {"ingress": {"enabled": True, "host": "files.example.com"}}
 INSIDE = {"/livez", "/readyz", "/metrics"}
@@ -108,3 +108,38 @@ def test_annotations_of_the_operator_win() -> None:
     own = {"nginx.ingress.kubernetes.io/proxy-body-size": "1m", "cert-manager.io/cluster-issuer": "le"}
     ingress = named(render(DEV, INGRESS, {"ingress": {"annotations": own}}), "Ingress", "r-hiper-ingest")
     assert own.items() <= ingress["metadata"]["annotations"].items()
+
+
+CERTIFIED: dict[str, Any] = {
+    "ingress": {
+        "enabled": True,
+        "host": "files.example.com",
+        "clientCertificates": {"enabled": True, "caSecret": "fleet-ca"},
+    },
+    "networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"name": "ingress-nginx"}}}]},
+}
+
+
+def test_devices_must_show_a_certificate_where_that_is_asked_for() -> None:
+    manifests = render(DEV, CERTIFIED)
+    for ingress in of_kind(manifests, "Ingress"):
+        annotations = ingress["metadata"]["annotations"]
+        assert annotations["nginx.ingress.kubernetes.io/auth-tls-verify-client"] == "on"
+        assert annotations["nginx.ingress.kubernetes.io/auth-tls-secret"].endswith("/fleet-ca")
+    (shared,) = [m["data"] for m in of_kind(manifests, "ConfigMap") if "CLIENT_CERT_HEADER" in m["data"]]
+    assert shared["CLIENT_CERT_HEADER"] == "ssl-client-subject-dn"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"networkPolicy": {"clients": []}}, "networkPolicy.clients"),
+        ({"networkPolicy": {"enabled": False}}, "networkPolicy.clients"),
+        ({"ingress": {"nginx": False}}, "ingress.nginx"),
+        ({"ingress": {"tls": {"enabled": False}}}, "ingress.tls.enabled"),
+        ({"ingress": {"clientCertificates": {"caSecret": ""}}}, "caSecret"),
+    ],
+)
+def test_certificates_that_anybody_could_claim_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        render(DEV, CERTIFIED, change)

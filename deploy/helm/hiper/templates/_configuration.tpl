@@ -8,6 +8,9 @@
 OBJECT_STORE: minio
 MINIO_ENDPOINT: {{ include "hiper.storeEndpoint" . | quote }}
 MINIO_SECURE: {{ include "hiper.storeSecure" . | quote }}
+{{- if include "hiper.clientCertificates" . }}
+CLIENT_CERT_HEADER: ssl-client-subject-dn
+{{- end }}
 MINIO_CREDENTIALS: {{ include "hiper.storeCredentials" . | quote }}
 MINIO_ADDRESSING: {{ $values.store.addressing | quote }}
 MINIO_REGION: {{ $values.store.region | quote }}
