@@ -1,6 +1,5 @@
 """Building the final object of a file whose bytes are all there: what `advance` and closing share."""
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -16,7 +15,6 @@ from libs.common.store import (
     ObjectStore,
     Stream,
     UploadNotFound,
-    read,
 )
 from services.assembler.runs import body, sha256_of, write_run
 
@@ -167,7 +165,6 @@ async def _put_directly(buckets: Buckets, look: Look, sources: Sequence[Source],
 async def _content_type(temp: ObjectStore, look: Look) -> str:
     """The media type that was named when the upload was opened."""
     try:
-        about = json.loads(await read(temp, fact_key(look.file, look.open[0].id, "open")))
+        return (await temp.stat(fact_key(look.file, look.open[0].id, "open"))).content_type
     except ObjectNotFound:
         raise Superseded(look.file) from None
-    return str(about.get("content_type", "application/octet-stream"))

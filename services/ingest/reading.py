@@ -1,9 +1,8 @@
 """What is known of a file, and its bytes: everything derived from the bucket, each time."""
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
@@ -21,7 +20,7 @@ from libs.common.gather import (
 from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_prefix, total_size_of
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectNotFound, read
+from libs.common.store import Buckets, ObjectNotFound
 
 _TRIES = 3  # how often the bytes may move while they are being read
 State = Literal["pending", "partial", "complete"]
@@ -80,9 +79,8 @@ class FileReader:
 
     async def _uploading(self, seen: Look) -> FileState:
         stock = await take_stock(self._buckets, seen)
-        about = await self._about(seen)
+        content_type = await self._content_type(seen)
         sessions = tuple(session.id for session in seen.open)
-        content_type = about.get("content_type", "application/octet-stream")
         total_size = seen.open[0].total_size
         return FileState(seen.file, "pending", total_size, stock.durable, stock.newest, sessions, content_type)
 
@@ -104,14 +102,12 @@ class FileReader:
         sessions = (session,) if session else ()
         return FileState(file, "complete", info.size, whole, info.modified, sessions, info.content_type, digest)
 
-    async def _about(self, seen: Look) -> dict[str, Any]:
-        """What was said of the file when its upload was opened."""
-        key = fact_key(seen.file, seen.open[0].id, "open")
+    async def _content_type(self, seen: Look) -> str:
+        """The media type that was named when the upload was opened."""
         try:
-            about: dict[str, Any] = json.loads(await read(self._buckets.temp, key))
+            return (await self._buckets.temp.stat(fact_key(seen.file, seen.open[0].id, "open"))).content_type
         except ObjectNotFound:
-            return {}
-        return about
+            return "application/octet-stream"  # it ends at this moment
 
     async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
         """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile.

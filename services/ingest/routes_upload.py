@@ -108,10 +108,10 @@ async def upload(
     async with receive(blocks, claim.extent, part_size(total), sent, prefix, state.budget) as received:
         verify(received, claim, sent)
         RECEIVED.inc(claim.extent.length)
-        about = {"content_type": media_type(request.headers.get("content-type", ""), filename)}
+        content_type = media_type(request.headers.get("content-type", ""), filename)
         pin = Pin.parse(if_match, if_none_match)
         declared = whole["sha-256"].hex() if whole else ""
-        chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, about)
+        chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, content_type)
         ack = await state.writer.write(chunk)
     response.headers["ETag"] = etag(ack.session)
     return answer(file, total, ack)

@@ -6,20 +6,20 @@ on every writer lists what the others stored, after each put of its own.
 """
 
 import asyncio
-import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
-from libs.common.gather import Source, checked_digest, complete_file, take_stock
+from libs.common.gather import Source, checked_digest, complete_file, coverage, take_stock
 from libs.common.layout import FileId, fact_key, new_session, writer_fact
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
 from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
+
+_FRESH = 0.5  # seconds; on an older look no session is opened: its fence has to outlast the put
 
 
 @dataclass
@@ -68,6 +68,13 @@ class Complete:
         return self.info.size
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """By this look nothing was open; and the file was not there either, a moment later."""
+
+    look: Look
+
+
 @dataclass
 class Entry:
     """A file's place in the views.
@@ -108,8 +115,8 @@ class Views:
             while len(self._entries) > self._limit and not next(iter(self._entries.values())).users:
                 self._entries.popitem(last=False)
 
-    async def current(self, file: FileId, entry: Entry) -> View | Complete | None:
-        """The view within its lease; None where nothing is open and no file is there.
+    async def current(self, file: FileId, entry: Entry) -> View | Complete | Nothing:
+        """The view within its lease.
 
         Raises the CLOSING problem while an upload of this name is being closed.
         """
@@ -119,28 +126,44 @@ class Views:
             return await self._renew(await self._look(file, entry), entry)
 
     async def open(
-        self, file: FileId, entry: Entry, total_size: int, about: Mapping[str, str], opened: set[str]
+        self,
+        entry: Entry,
+        nothing: Nothing,
+        partials: list[Source],
+        total_size: int,
+        content_type: str,
+        opened: set[str],
     ) -> View | Complete:
-        """Open a session where none is, then look again: somebody else may have been at it too. `opened` gets the id
-        of the session that was opened here."""
+        """Open a session where nothing was, then look again: somebody else may have been at it too. `partials`: the
+        partial file, as it was listed after that look. `opened` gets the id of the session that was opened here."""
         async with entry.lock:
-            seen = await self._look(file, entry)
-            found = await self._renew(seen, entry)
-            if found is not None:
-                return found
-            created = datetime.fromtimestamp(self._clock.time(), UTC).isoformat()
+            seen, fresh = nothing.look, self._clock.monotonic() - nothing.look.seen_at < _FRESH
+            if entry.view or not fresh:
+                seen = await self._look(seen.file, entry)
+                found = await self._renew(seen, entry)
+                if not isinstance(found, Nothing):
+                    return found
             session = new_session(total_size, self.replica)
-            body = json.dumps({"created_at": created, **about}).encode()
-            entry.registered_at = None  # until the put returned: it may take effect at any time
             opened.add(session)
-            with suppress(FenceExpired):
-                # Fenced: a closing that began meanwhile finds what opened before it, once its first wait is over.
-                await self._buckets.temp.put(fact_key(file, session, "open"), body, fence=seen.fence)
-            entry.registered_at = self._clock.monotonic()
-            found = await self._renew(await self._look(file, entry), entry)
-            if found is None:
+            await self._put_open(seen, entry, session, content_type)
+            again = await self._look(seen.file, entry)
+            if fresh and again.writers == {self.replica} and [s.id for s in again.open] == [session]:
+                # Nobody can have stored a chunk in it yet; and whoever parked something meanwhile closed it too.
+                done, view = await self._complete(again), View(again, coverage(partials), partials)
+                entry.view = None if done else view
+                return done or view
+            found = await self._renew(again, entry)
+            if isinstance(found, Nothing):
                 raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
             return found
+
+    async def _put_open(self, seen: Look, entry: Entry, session: str, content_type: str) -> None:
+        """Fenced: a closing that began meanwhile finds what opened before it, once its first wait is over."""
+        key = fact_key(seen.file, session, "open")
+        entry.registered_at = None  # until the put returned: it may take effect at any time
+        with suppress(FenceExpired):
+            await self._buckets.temp.put(key, b"", fence=seen.fence, content_type=content_type)
+        entry.registered_at = self._clock.monotonic()
 
     async def _look(self, file: FileId, entry: Entry) -> Look:
         """Look, and forget the view where that shows a closing or nothing at all."""
@@ -149,10 +172,10 @@ class Views:
         entry.view = known
         return seen
 
-    async def _renew(self, seen: Look, entry: Entry) -> View | Complete | None:
+    async def _renew(self, seen: Look, entry: Entry) -> View | Complete | Nothing:
         known, entry.view = entry.view, None
         if not seen.open:
-            return await self._complete(seen)
+            return await self._complete(seen) or Nothing(seen)
         if known and self.replica in seen.writers and set(known.sessions) & {s.id for s in seen.open}:
             # The facts of a complete file vanish one by one: without its other writers it would seem to be alone.
             done = await self._complete(seen)

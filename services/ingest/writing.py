@@ -24,7 +24,7 @@ from libs.common.watch import UNWATCHED, Watch
 from services.ingest.compare import refuse_difference, refuse_difference_from_file
 from services.ingest.payload import Payload, Stored
 from services.ingest.pins import NO_PIN, Pin
-from services.ingest.view import Complete, Entry, View, Views
+from services.ingest.view import Complete, Entry, Nothing, View, Views
 
 _TRIES = 4  # how often an upload may change while a chunk is on its way
 
@@ -39,7 +39,7 @@ class Chunk:
     digests: Mapping[Extent, str] = field(default_factory=dict)
     declared: str = ""  # SHA-256 in hex of the whole file
     pin: Pin = NO_PIN
-    about: Mapping[str, str] = field(default_factory=dict)  # what `open` records: content type and the like
+    content_type: str = "application/octet-stream"  # of the file, remembered when its upload opens
 
     @property
     def extent(self) -> Extent:
@@ -91,13 +91,10 @@ class ChunkWriter:
     async def _upload(self, chunk: Chunk, entry: Entry, opened: set[str]) -> View | Complete:
         """The upload that the chunk belongs to, opened if there is none; `opened` remembers that this request did."""
         found = await self._views.current(chunk.file, entry)
-        if found is None:
+        if isinstance(found, Nothing):
             if opened:
                 raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
-            chunk.pin.admit(())
-            for run in await partial_runs(self._buckets.perm, chunk.file):
-                refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
-            found = await self._views.open(chunk.file, entry, chunk.total_size, chunk.about, opened)
+            found = await self._open(chunk, entry, found, opened)
         sessions = found.sessions if isinstance(found, View) else [found.session]
         there = "is being uploaded" if isinstance(found, View) else "is complete"
         refuse_other_size(chunk.total_size, found.total_size, there)
@@ -105,6 +102,13 @@ class ChunkWriter:
             chunk.pin.admit(sessions)
         refuse_other_digest(chunk.declared, found.digests)
         return found
+
+    async def _open(self, chunk: Chunk, entry: Entry, nothing: Nothing, opened: set[str]) -> View | Complete:
+        chunk.pin.admit(())
+        partials = await partial_runs(self._buckets.perm, chunk.file)
+        for run in partials:
+            refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
+        return await self._views.open(entry, nothing, partials, chunk.total_size, chunk.content_type, opened)
 
     async def _repeat_of_file(self, chunk: Chunk, entry: Entry, found: Complete) -> Ack:
         """Answer for bytes of a complete file, on a look within its lease: the file may be deleted at any time."""

@@ -130,7 +130,7 @@ class Device:
             return Answer()
         declared = self._declared()
         pin = (Pin(match=frozenset({self.session})) if self.session else START) if self.habits.pinned else NO_PIN
-        chunk = Chunk(self.file, total, Payload(Extent(start, end), data), {}, declared, pin, {})
+        chunk = Chunk(self.file, total, Payload(Extent(start, end), data), {}, declared, pin)
         oracle, life, floor = self.oracle, self.oracle.life, self.oracle.told
         oracle.send(start, data, total, declared)
         node = self._replica()

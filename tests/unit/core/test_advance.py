@@ -43,7 +43,7 @@ class TestCompleting:
     async def test_what_is_said_of_a_file_when_its_upload_opens_goes_with_it(self, world: World, node: Node) -> None:
         for total in (TOTAL, 4):
             file = FILE._replace(filename=f"{total}.json")
-            await node.send(0, content(total), total, file=file, about={"content_type": "application/json"})
+            await node.send(0, content(total), total, file=file, content_type="application/json")
             session = (await world.look(file)).open[0].id
             await node.advancer.advance(file)
             info = await world.perm.stat(file_key(file))

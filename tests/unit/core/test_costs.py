@@ -45,7 +45,7 @@ class TestIngest:
 
     async def test_a_file_of_one_chunk(self, world: World, node: Node) -> None:
         await node.send(0, content(PART), PART)
-        assert calls(node) == {"list": 6, "stat": 3, "put": 2}
+        assert calls(node) == {"list": 3, "stat": 2, "put": 2}
         assert len(world.told(ChunkReceived)) == 1
 
 
@@ -54,7 +54,7 @@ class TestAssembler:
         await world.node().send(0, content(PART), PART)
         assembler = world.node()
         await assembler.advancer.advance(FILE)
-        assert calls(assembler) == {"list": 4, "get": 1, "put": 1, "delete_many": 1}
+        assert calls(assembler) == {"list": 4, "stat": 1, "put": 1, "delete_many": 1}
         assert await world.final() == content(PART)
 
     async def test_a_part_that_fills(self, world: World, node: Node) -> None:
@@ -114,7 +114,7 @@ class TestReplicas:
         await node.advancer.advance(FILE)
         cold = world.node()
         await cold.reader.state(FILE)
-        assert calls(cold) == {"list": 3, "stat": 1, "list_parts": 1, "get": 1}
+        assert calls(cold) == {"list": 3, "stat": 2, "list_parts": 1}
 
 
 class TestCopies:

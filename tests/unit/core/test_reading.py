@@ -22,7 +22,7 @@ class TestState:
         await refused(Kind.NOT_FOUND, node.reader.state(FileId("nobody", "nothing")))
 
     async def test_an_open_upload_is_pending(self, world: World, node: Node) -> None:
-        first = await node.send(0, DATA[:4], TOTAL, about={"content_type": "text/plain"})
+        first = await node.send(0, DATA[:4], TOTAL, content_type="text/plain")
         opened = await node.reader.state(FILE)
         await node.send(8, DATA[8:12], TOTAL)
         state = await node.reader.state(FILE)
@@ -55,12 +55,12 @@ class TestState:
         await node.work()
         await refused(Kind.REJECTED, node.reader.state(FILE))
 
-    @pytest.mark.parametrize("method", ["get", "list"])
+    @pytest.mark.parametrize("method", ["stat", "list"])
     async def test_an_upload_that_is_completed_while_one_asks_is_complete(
         self, world: World, node: Node, method: str
     ) -> None:
         await upload_all(world)
-        node.hooks.on(method, "sessions/", world.node().work, when="before" if method == "get" else "after")
+        node.hooks.on(method, "sessions/", world.node().work, when="before" if method == "stat" else "after")
         assert (await node.reader.state(FILE)).state == "complete"
 
     async def test_a_partial_file_that_is_completed_while_one_asks_is_complete(self, world: World, node: Node) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,11 +148,11 @@ class Node:
         file: FileId = FILE,
         declared: str = "",
         pin: Pin = NO_PIN,
-        about: Mapping[str, str] | None = None,
+        content_type: str = "application/octet-stream",
     ) -> Ack:
         """Upload one chunk."""
         payload = Payload(Extent(start, start + len(data)), data)
-        return await self.writer.write(Chunk(file, total, payload, {}, declared, pin, about or {}))
+        return await self.writer.write(Chunk(file, total, payload, {}, declared, pin, content_type))
 
     async def send_all(self, content: bytes, size: int = 4, *, file: FileId = FILE, declared: str = "") -> Ack:
         """Upload a whole file in chunks of `size` bytes, in order."""
