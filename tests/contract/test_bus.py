@@ -10,6 +10,7 @@ import aio_pika
 import pytest
 import structlog
 from aio_pika.exceptions import ConnectionClosed
+from opentelemetry.sdk.trace import TracerProvider
 from structlog.testing import capture_logs
 
 from libs.common.bus import EventBus, Handler, Poison
@@ -32,6 +33,7 @@ from libs.common.events import (
     SessionStale,
     SessionStalled,
 )
+from libs.common.tracing import record_with, span, trace_ids
 from tests.backends import RabbitmqServer
 from tests.contract.bus_fixtures import (
     QUICK,
@@ -241,6 +243,27 @@ class TestConsuming:
             await eventually(lambda: len(seen) == 3)
         about = {"event_type": "hiper.ChunkReceived.v1", "owner": "car-7", "file": "log.bin"}
         assert seen == {event.id: {"event_id": event.id, **about} for event in events}
+
+    async def test_an_event_carries_its_trace_to_the_handler(self, rig: Rig) -> None:
+        bus, seen, (event,) = rig.bus(), list[Event](), chunks(1)
+        traces = dict[str, str]()
+
+        async def handler(event: Event) -> None:
+            traces["handler"] = trace_ids()["trace_id"]
+            seen.append(event)
+
+        record_with(TracerProvider())
+        try:
+            await bus.start()
+            async with consuming(bus, handler):
+                with span("a request"):
+                    traces["publisher"] = trace_ids()["trace_id"]
+                    bus.publish(event)
+                await eventually(lambda: len(seen) == 1)
+        finally:
+            record_with(None)
+        assert traces["handler"] == traces["publisher"]
+        assert (seen[0].traceparent or "").split("-")[1] == traces["publisher"]
 
     async def test_the_pause_before_a_redelivery_holds_up_no_other_event(self, rig: Rig) -> None:
         limits = replace(QUICK, concurrency=1, pause=1.0, longest_pause=1.0)
