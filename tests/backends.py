@@ -179,7 +179,7 @@ def tls_minio_server(certs: Path, kms_key: str) -> contextlib.AbstractContextMan
         "MINIO_BROWSER": "off",
         "MINIO_KMS_SECRET_KEY": kms_key,
     }
-    container = DockerContainer(_minio_image(), env=environment, command="server /data --certs-dir /certs")
+    container = DockerContainer(minio_image(), env=environment, command="server /data --certs-dir /certs")
     return _running(TlsMinioServer, container.with_volume_mapping(certs, "/certs"), "minio-tls", None)
 
 
@@ -205,7 +205,7 @@ def minio_server(*, name: str = "minio", port: int | None = None) -> contextlib.
         "MINIO_DOMAIN": MinioServer.domain,
         "MINIO_BROWSER": "off",
     }
-    container = DockerContainer(_minio_image(), env=environment, command="server /data")
+    container = DockerContainer(minio_image(), env=environment, command="server /data")
     return _running(MinioServer, container, name, port)
 
 
@@ -235,7 +235,8 @@ def _rabbitmq_image() -> str:
     return os.environ.get("RABBITMQ_IMAGE") or "rabbitmq:4-management"
 
 
-def _minio_image() -> str:
+def minio_image() -> str:
+    """MINIO_IMAGE; without it, deploy/images/minio is built."""
     if image := os.environ.get("MINIO_IMAGE"):
         return image
     with DockerImage(MINIO_SOURCE, tag="hiper-automotive/minio:test", clean_up=False) as built:

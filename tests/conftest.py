@@ -42,4 +42,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("LEFT OUT", sep="!", red=True, bold=True)
         for nodeid in _left_out:
             terminalreporter.line(f"not run: {nodeid}", red=True)
-        terminalreporter.line("Start a Docker engine to run them; with E2E=required nothing is left out.", red=True)
+        terminalreporter.line(
+            "Start a Docker engine and set KUBECONFIG to run them; with E2E=required nothing is left out.", red=True
+        )

@@ -1,4 +1,4 @@
-"""The image of the services: built by the classic builder, small in rights, and able to run."""
+"""The images: built by the classic builder, small in rights, and able to run."""
 
 import json
 import os
@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.backends import MINIO_SOURCE, minio_image
 from tests.deploy.conftest import PIP_SETTINGS, docker
+
+NOT_FOUND = 127  # the engine's answer where there is no such program
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,7 @@ def test_its_labels_say_what_it_is(image: str) -> None:
     labels = _config(image)["Labels"]
     names = {"title", "licenses", "source", "version", "revision"}
     assert {f"org.opencontainers.image.{name}" for name in names} <= labels.keys()
+    assert not any("created" in label for label in labels)  # the same source gives the same labels, whenever
     if not os.environ.get("HIPER_IMAGE"):
         assert labels["org.opencontainers.image.version"] == "1.2.3"
 
@@ -78,3 +82,30 @@ def test_modules_are_compiled_in_a_way_that_every_build_repeats(image: str) -> N
     """PEP 552: 1 after the magic number says hashed and not checked; 0 would be a time stamp."""
     code = "import services.ingest.app as app; print(open(app.__cached__, 'rb').read(8)[4:].hex())"
     assert _run(image, "-c", code, entrypoint="python").stdout == "01000000\n"
+
+
+# -- MinIO
+
+
+@pytest.fixture(scope="module")
+def minio_config(engine: None) -> dict[str, Any]:
+    """Of the image that the tests' MinIO runs in, if it is the one of deploy/images/minio."""
+    config = _config(minio_image())
+    if (config.get("Labels") or {}).get("org.opencontainers.image.title") != "MinIO":
+        pytest.skip("MINIO_IMAGE was not built by deploy/images/minio")
+    return config
+
+
+def test_minio_runs_as_a_user_without_rights(minio_config: dict[str, Any]) -> None:
+    assert minio_config["User"] == "10001:10001"
+    assert not minio_config.get("Healthcheck")
+
+
+def test_minio_says_which_commit_it_is_and_runs_without_rights(minio_config: dict[str, Any]) -> None:
+    version: str = minio_config["Labels"]["org.opencontainers.image.version"]
+    assert f"\nARG MINIO_VERSION={version}\n" in (MINIO_SOURCE / "Dockerfile").read_text(encoding="utf-8")
+    assert _run(minio_image(), "--version").stdout.startswith("minio version")
+
+
+def test_minio_is_alone_in_its_image(minio_config: dict[str, Any]) -> None:
+    assert _run(minio_image(), entrypoint="/bin/sh").returncode == NOT_FOUND
