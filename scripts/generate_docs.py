@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from urllib.parse import quote, urlencode
 
 import yaml
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from libs.client.wire import HEADER, content_range, encode_chunk
@@ -43,7 +43,9 @@ def default_of(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    if isinstance(value, list):
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_defaults=True)
+    if isinstance(value, list | dict):
         return json.dumps(value)
     if isinstance(value, bool):
         return str(value).lower()

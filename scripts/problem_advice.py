@@ -35,13 +35,15 @@ ADVICE: dict[Kind, str] = {
     Kind.PRECONDITION_FAILED: f"{_ASK}, and go on with the session that it names, or start one if it names none.",
     Kind.TOO_LARGE: "**Send smaller chunks**; if it is the file that is too large (`detail` says so), give up.",
     Kind.RANGE_NOT_SATISFIABLE: "Nothing of that range is there: ask for the status.",
-    Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`. A proxy says so; the services themselves never do.",
+    Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`: the device is over its share ([limits](limits.md)).",
+    Kind.TOO_MANY_UPLOADS: "Finish an upload that is open, or cancel it; then send the chunk again.",
     Kind.HEADERS_TOO_LARGE: f"{_STOP}: fewer and shorter headers, a shorter filename.",
     Kind.INTERNAL: f"{_AGAIN}, 3 times at most; then tell the operator the `X-Request-Id`.",
     Kind.CLOSING: f"{_AGAIN} after `Retry-After`: the name is free in a few seconds.",
     Kind.BUSY: f"{_AGAIN} after `Retry-After`.",
     Kind.NOT_READY: f"{_AGAIN} after `Retry-After`: the service is starting.",
     Kind.STORE_UNAVAILABLE: f"{_AGAIN} after `Retry-After`: nothing is acknowledged, but it may have been stored.",
+    Kind.QUOTA_EXCEEDED: f"{_STOP} until files are deleted (`detail` names large ones). Uploads that are open go on.",
 }
 
 # What POST /upload, GET /files/{filename}/status, DELETE and POST /token answer to a device.

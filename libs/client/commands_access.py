@@ -76,6 +76,9 @@ def add(
         list[str] | None,
         typer.Option(help="What it may do; repeat for several. Default: its own files.", metavar="SCOPE"),
     ] = None,
+    device_class: Annotated[
+        str | None, typer.Option("--class", help="Class of devices whose limits count for it.", metavar="CLASS")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Register a device and print its secret, which is shown this once.
@@ -86,12 +89,26 @@ def add(
 
     async def work() -> None:
         async with client() as hiper:
-            new = await hiper.devices.register(device_id, scope or None)
+            new = await hiper.devices.register(device_id, scope or None, device_class)
         if as_json:
             print_json(new.model_dump(mode="json"))
         else:
             say(f"device {new.device_id} registered ({' '.join(new.scopes)}); its secret, shown this once:")
             print(new.client_secret)
+
+    run(work)
+
+
+@device.command("class")
+def classify(
+    device_id: Id, device_class: Annotated[str, typer.Argument(help="Its new class.", metavar="CLASS")]
+) -> None:
+    """Put a device into another class. Its limits count from the device's next token on."""
+
+    async def work() -> None:
+        async with client() as hiper:
+            changed = await hiper.devices.classify(device_id, device_class)
+        say(f"device {changed.device_id} is of class {changed.device_class}")
 
     run(work)
 

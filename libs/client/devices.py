@@ -18,10 +18,13 @@ class Devices:
         self._transport = transport
         self._retry_for = retry_for
 
-    async def register(self, device_id: str, scopes: Sequence[str] | None = None) -> NewDevice:
-        """Make a device known. Its secret is in the answer and nowhere else. `scopes`: the server's default if
+    async def register(
+        self, device_id: str, scopes: Sequence[str] | None = None, device_class: str | None = None
+    ) -> NewDevice:
+        """Make a device known. Its secret is in the answer and nowhere else. The server's default counts for what is
         None. Tried once: after a lost answer, a second attempt would only find the id taken."""
-        document = {"device_id": device_id} | ({"scopes": list(scopes)} if scopes is not None else {})
+        wanted = {"device_id": device_id, "scopes": scopes and list(scopes), "device_class": device_class}
+        document = {name: value for name, value in wanted.items() if value is not None}
         headers = {"Content-Type": "application/json"}
         request = Request("POST", "/devices", headers=headers, body=json.dumps(document).encode())
         return self._transport.parse(NewDevice, await self._transport.once(request))
@@ -36,6 +39,13 @@ class Devices:
             for device in page.devices:
                 yield device
             cursor = page.next
+
+    async def classify(self, device_id: str, device_class: str) -> Device:
+        """Put a device into another class, whose limits count from its next token on. Raises NotFoundError."""
+        body = json.dumps({"device_class": device_class}).encode()
+        path = f"/devices/{quote(device_id, safe='')}"
+        request = Request("PATCH", path, headers={"Content-Type": "application/json"}, body=body)
+        return self._transport.parse(Device, await self._transport.call(request, Patience(self._retry_for)))
 
     async def revoke(self, device_id: str) -> None:
         """Forget a device: its secret is refused at once, its tokens everywhere within 30 s. Raises

@@ -65,6 +65,7 @@ class Device(_Record):
     device_id: str
     scopes: list[str]
     created_at: datetime | None = None
+    device_class: str = "default"
 
 
 class NewDevice(Device):

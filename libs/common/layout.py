@@ -209,6 +209,10 @@ def partials_prefix(file: FileId, session: str = "") -> str:
     return f"partials/{file.owner}/{file.filename}/" + (f"{session}/" if session else "")
 
 
+def rejected_root(owner: str) -> str:
+    return f"rejected/{owner}/"
+
+
 def rejected_prefix(file: FileId, session: str = "") -> str:
     return f"rejected/{file.owner}/{file.filename}/" + (f"{session}/" if session else "")
 

@@ -1,5 +1,7 @@
 """Every error that a client can see: one row of one table each (RFC 9457), raised as one exception."""
 
+import math
+import random
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -42,12 +44,14 @@ class Kind(ProblemType, Enum):
     TOO_LARGE = ProblemType("too-large", 413, "Larger than this server takes")
     RANGE_NOT_SATISFIABLE = ProblemType("range-not-satisfiable", 416, "No byte of that range is there")
     TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "Too many requests", 1)
+    TOO_MANY_UPLOADS = ProblemType("too-many-uploads", 429, "The device has too many uploads open", 15)
     HEADERS_TOO_LARGE = ProblemType("headers-too-large", 431, "The request's headers are too large")
     INTERNAL = ProblemType("internal", 500, "Something went wrong on the server")
     CLOSING = ProblemType("upload-closing", 503, "The previous upload of this name is being closed", 2)
     BUSY = ProblemType("busy", 503, "The server has no room for this request", 2)
     NOT_READY = ProblemType("not-ready", 503, "The service is not ready", 2)
     STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The object store is away", 3)
+    QUOTA_EXCEEDED = ProblemType("quota-exceeded", 507, "There is no room left for this device")
 
 
 class Problem(Exception):
@@ -71,3 +75,10 @@ class Problem(Exception):
             "detail": self.detail,
             **self.members,
         }
+
+
+def later(seconds: float, spread: float = 0) -> dict[str, str]:
+    """The Retry-After field for what can help in so many seconds, and up to `spread` more (half as many, at least 2,
+    by default): those that are told it at the same moment do not come back at the same moment."""
+    extra = random.uniform(0, spread or max(2.0, seconds / 2))  # noqa: S311  # jitter, not a secret
+    return {"Retry-After": str(max(1, math.ceil(seconds + extra)))}

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 
 from libs.common.http1 import bounded
 from libs.common.settings import ConfigurationError, Settings
@@ -36,11 +37,15 @@ def load_settings() -> Settings:
         return Settings(_secrets_dir=directory)
     except ValidationError as error:
         raise ConfigurationError("; ".join(_explained(details) for details in error.errors())) from None
+    except SettingsError as error:  # of a setting that is JSON
+        raise ConfigurationError(f"{error}: it must be JSON".replace("field", "setting")) from None
 
 
 def _explained(details: ErrorDetails) -> str:
     """Names the setting, says what is wrong, and shows the default as an example."""
     what = details["msg"].removeprefix("Value error, ")
+    if below := ".".join(map(str, details["loc"][1:])):
+        what = f"{below}: {what}"
     field = str(details["loc"][0]) if details["loc"] else ""
     if not field:
         return what

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from libs.common.allowance import Allowance, Share, check_classes
+
 SYMMETRIC = ("HS256", "HS384", "HS512")
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of at least the hash's size for HS256
@@ -133,6 +135,20 @@ class Settings(BaseSettings):
     body_idle_timeout: float = Field(15, gt=0, description="Longest silence within a request body.")
     body_least_rate: float = Field(
         1024, ge=0, description="Bytes per second that a body must reach on average after its first 10 seconds."
+    )
+
+    # -- limits
+    limits_classes: Annotated[dict[str, Allowance], AfterValidator(check_classes)] = Field(
+        {},
+        description="What a device may use, as JSON: device class to limits (docs/limits.md). None are set by default.",
+    )
+    limits_fleet: Share = Field(Share(), description="What all devices together may use, as JSON.")
+    limits_storage_uri: SecretStr = Field(
+        SecretStr("memory://"),
+        description="Where requests and uploaded bytes are counted: in each process, or e.g. `redis://redis:6379/0`.",
+    )
+    max_requests_in_flight: int = Field(
+        0, ge=0, description="Requests under way in one process; more are answered with 503. 0: no limit."
     )
 
     # -- processes

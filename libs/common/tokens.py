@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jwt
 
+from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock, SystemClock
 from libs.common.jwks import RemoteKeys
 from libs.common.keys import Jwk, SigningKey, VerificationKey, public_jwks, signing_key, verification_keys
@@ -38,6 +39,7 @@ class Principal:
     token_id: str
     issued_at: int
     expires_at: int
+    device_class: str = DEFAULT_CLASS  # whose limits count
 
 
 class AccessToken(NamedTuple):
@@ -62,7 +64,9 @@ class TokenIssuer:
         self._clock = clock or SystemClock()
         self.life = max(1, round(settings.access_token_expire_minutes * 60))  # seconds
 
-    def issue(self, subject: str, scopes: Iterable[str], *, earliest: int = 0) -> AccessToken:
+    def issue(
+        self, subject: str, scopes: Iterable[str], *, earliest: int = 0, device_class: str = DEFAULT_CLASS
+    ) -> AccessToken:
         """A token from now on for `life` seconds. `earliest` (seconds since the epoch) is the least `iat` it
         may carry: one second past the subject's last revocation."""
         now = int(self._clock.time())
@@ -74,6 +78,7 @@ class TokenIssuer:
             "iat": max(now, earliest),
             "exp": now + self.life,
             "jti": uuid.uuid4().hex,
+            "device_class": device_class,
         }
         encoded = jwt.encode(claims, self._key.material, self._settings.algorithm, headers={"kid": self._key.kid})
         return AccessToken(encoded, self.life)
@@ -151,9 +156,15 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     issued_at, expires_at, scope = int(claims["iat"]), int(claims["exp"]), claims["scope"]
     if expires_at <= SystemClock().time():  # PyJWT gave it LEEWAY
         raise InvalidToken("The token has expired")
-    if not isinstance(scope, str) or not claims["jti"] or not valid_subject(claims["sub"]):
+    device_class = claims.get("device_class", DEFAULT_CLASS)  # tokens from before have none
+    if (
+        not isinstance(scope, str)
+        or not isinstance(device_class, str)
+        or not claims["jti"]
+        or not valid_subject(claims["sub"])
+    ):
         raise InvalidToken("The token is malformed")
-    return Principal(claims["sub"], frozenset(scope.split()), claims["jti"], issued_at, expires_at)
+    return Principal(claims["sub"], frozenset(scope.split()), claims["jti"], issued_at, expires_at, device_class)
 
 
 def _reason(error: jwt.PyJWTError) -> str:

@@ -1,14 +1,15 @@
 """Reads request bodies, none longer than a form or a device needs, and only once a route asks for it."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from libs.common.problems import Kind, Problem
-from services.auth.models import NewDevice
+from services.auth.models import DeviceChange, NewDevice
 
+M = TypeVar("M", bound=BaseModel)
 MAX_BODY = 8 * 1024  # bytes
 
 
@@ -18,6 +19,7 @@ def _documented(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 # For OpenAPI: what FastAPI cannot see in the signatures of routes that read their own bodies.
 NEW_DEVICE = _documented("application/json", NewDevice.model_json_schema())
+DEVICE_CHANGE = _documented("application/json", DeviceChange.model_json_schema())
 TOKEN_FORM = _documented(
     "application/x-www-form-urlencoded",
     {
@@ -46,10 +48,10 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def read_new_device(request: Request) -> NewDevice:
+async def read_json(request: Request, model: type[M]) -> M:
     """As FastAPI reads body parameters; but it does so before it knows who asks, and however long they are.
     Raises RequestValidationError, and Problem TOO_LARGE."""
     try:
-        return NewDevice.model_validate_json(await read_body(request))
+        return model.model_validate_json(await read_body(request))
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error

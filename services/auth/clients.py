@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
+from libs.common.allowance import DEFAULT_CLASS
 from libs.common.authn import SCOPES
 from libs.common.clock import Clock
 from services.auth.client_secrets import NOBODY
@@ -19,6 +20,7 @@ class Client(NamedTuple):
     client_id: str
     scopes: frozenset[str]
     tokens_from: int = 0  # least `iat` of its tokens, in seconds since the epoch
+    device_class: str = DEFAULT_CLASS
 
 
 class Clients:
@@ -53,4 +55,4 @@ class Clients:
         matches = [hashed.matches(secret, now) for hashed in stored for secret in secrets]
         if device is None or not any(matches):
             return None
-        return Client(device.device_id, frozenset(device.scopes), device.tokens_from)
+        return Client(device.device_id, frozenset(device.scopes), device.tokens_from, device.device_class)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock
 from libs.common.layout import DEVICES, device_key, parse_device_key
 from libs.common.problems import Kind, Problem
@@ -57,7 +58,9 @@ class Devices:
         ids = [parse_device_key(info.key) for info in listing.objects]
         return Page(await self._read_all(ids), ids[-1] if listing.truncated else None)
 
-    async def register(self, device_id: str, scopes: Sequence[Scope]) -> tuple[Device, str]:
+    async def register(
+        self, device_id: str, scopes: Sequence[Scope], device_class: str = DEFAULT_CLASS
+    ) -> tuple[Device, str]:
         """A new device and its secret. Raises Problem DEVICE_EXISTS."""
         async with self._changing:
             if await self.find(device_id):
@@ -71,9 +74,17 @@ class Devices:
                 secrets=[hashed],
                 # The tokens of a device that had this id before stay void; those of this one come later.
                 tokens_from=await self._ledger.last_revoked(device_id) + 1,
+                device_class=device_class,
             )
             await self._save(device)
             return device, secret
+
+    async def classify(self, device_id: str, device_class: str) -> Device:
+        """Put a device into another class. Its next token says so."""
+        async with self._changing:
+            device = (await self.get(device_id)).model_copy(update={"device_class": device_class})
+            await self._save(device)
+            return device
 
     async def rotate(self, device_id: str, *, revoke_old: bool) -> tuple[Device, str]:
         """The device and its new secret. Older ones end with the overlap, or at once with `revoke_old`."""

@@ -5,11 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from libs.common.allowance import CLASS, DEFAULT_CLASS
 from libs.common.tokens import SUBJECT, valid_subject
 from services.auth.client_secrets import SecretHash
 
 ADMIN_ID = "admin"
 Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "admin"]
+
+
+DeviceClass = Annotated[str, Field(description="A class of LIMITS_CLASSES, or `default`.", pattern=f"^{CLASS}$")]
 
 
 def valid_device_id(device_id: str) -> bool:
@@ -36,6 +40,7 @@ class Device(BaseModel):
     created_at: datetime
     secrets: list[SecretHash] = Field(description="The current one first; then older ones that still overlap.")
     tokens_from: int = Field(0, description="Least `iat` (seconds since the epoch) of its tokens.")
+    device_class: str = DEFAULT_CLASS
 
 
 class NewDevice(BaseModel):
@@ -45,6 +50,15 @@ class NewDevice(BaseModel):
 
     device_id: Annotated[str, AfterValidator(_device_id)] = Field(json_schema_extra={"pattern": f"^{SUBJECT}$"})
     scopes: list[Scope] = Field(["files:read", "files:write"], min_length=1)
+    device_class: DeviceClass = DEFAULT_CLASS
+
+
+class DeviceChange(BaseModel):
+    """Changes a device."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device_class: DeviceClass
 
 
 class DeviceInfo(BaseModel):
@@ -53,6 +67,7 @@ class DeviceInfo(BaseModel):
     device_id: str
     scopes: list[Scope]
     created_at: datetime
+    device_class: str = Field(description="Whose limits count for it.")
 
 
 class DeviceSecret(DeviceInfo):

@@ -9,9 +9,18 @@ from libs.common.certificates import Uncertified
 from libs.common.problems import Kind
 from libs.common.web import problem_responses
 from libs.common.web.requests import plain_request
-from services.auth.bodies import NEW_DEVICE, TOKEN_FORM, read_body, read_new_device
+from services.auth.bodies import DEVICE_CHANGE, NEW_DEVICE, TOKEN_FORM, read_body, read_json
 from services.auth.grant import NO_STORE, parse_token_request, refused
-from services.auth.models import Device, DeviceInfo, DevicePage, DeviceSecret, KeySet, TokenAnswer
+from services.auth.models import (
+    Device,
+    DeviceChange,
+    DeviceInfo,
+    DevicePage,
+    DeviceSecret,
+    KeySet,
+    NewDevice,
+    TokenAnswer,
+)
 from services.auth.state import Auth
 
 
@@ -54,7 +63,7 @@ async def issue_token(request: Request, response: Response, auth: State) -> Toke
     scopes = client.scopes if wanted.scopes is None else wanted.scopes
     if not scopes <= client.scopes:
         raise refused("invalid_scope", f"This client may have: {' '.join(sorted(client.scopes))}")
-    token = auth.issuer.issue(client.client_id, scopes, earliest=client.tokens_from)
+    token = auth.issuer.issue(client.client_id, scopes, earliest=client.tokens_from, device_class=client.device_class)
     response.headers.update(NO_STORE)
     return TokenAnswer(access_token=token.encoded, expires_in=token.expires_in, scope=" ".join(sorted(scopes)))
 
@@ -74,8 +83,8 @@ async def public_keys(response: Response, auth: State) -> KeySet:
 )
 async def register_device(request: Request, response: Response, auth: State) -> DeviceSecret:
     """Register a device. Its secret is in this answer and nowhere else."""
-    new = await read_new_device(request)
-    device, secret = await auth.devices.register(new.device_id, new.scopes)
+    new = await read_json(request, NewDevice)
+    device, secret = await auth.devices.register(new.device_id, new.scopes, auth.known_class(new.device_class))
     response.headers["Location"] = f"/devices/{device.device_id}"
     response.headers.update(NO_STORE)
     return _with_secret(device, secret)
@@ -95,6 +104,17 @@ async def list_devices(
 @devices.get("/{device_id}", responses=_UNKNOWN)
 async def get_device(device_id: str, auth: State) -> DeviceInfo:
     return _info(await auth.devices.get(device_id))
+
+
+@devices.patch(
+    "/{device_id}",
+    responses=problem_responses(Kind.BAD_REQUEST, Kind.DEVICE_NOT_FOUND, Kind.TOO_LARGE),
+    openapi_extra=DEVICE_CHANGE,
+)
+async def change_device(device_id: str, request: Request, auth: State) -> DeviceInfo:
+    """Put a device into another class. It counts from the device's next token on."""
+    change = await read_json(request, DeviceChange)
+    return _info(await auth.devices.classify(device_id, auth.known_class(change.device_class)))
 
 
 @devices.delete("/{device_id}", status_code=204, responses=_UNKNOWN)
@@ -127,7 +147,12 @@ router.include_router(devices)
 
 
 def _info(device: Device) -> DeviceInfo:
-    return DeviceInfo(device_id=device.device_id, scopes=device.scopes, created_at=device.created_at)
+    return DeviceInfo(
+        device_id=device.device_id,
+        scopes=device.scopes,
+        created_at=device.created_at,
+        device_class=device.device_class,
+    )
 
 
 def _with_secret(device: Device, secret: str) -> DeviceSecret:

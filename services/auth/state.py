@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock, SystemClock
+from libs.common.problems import Kind, Problem
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore
@@ -20,6 +22,7 @@ class Auth:
     ledger: Ledger
     devices: Devices
     clients: Clients
+    classes: frozenset[str]
 
     @classmethod
     def build(
@@ -32,7 +35,15 @@ class Auth:
         ledger = Ledger(store, revocations, issuer.life, clock)
         devices = Devices(store, ledger, settings.secret_overlap, clock)
         clients = Clients(devices, settings.admin_secret.get_secret_value(), clock)
-        return cls(issuer, ledger, devices, clients)
+        return cls(issuer, ledger, devices, clients, frozenset({DEFAULT_CLASS, *settings.limits_classes}))
+
+    def known_class(self, name: str) -> str:
+        """The name, if it is a class of devices. Raises Problem BAD_REQUEST: a device of a class that does not exist
+        would get the limits of `default`."""
+        if name not in self.classes:
+            known = ", ".join(sorted(self.classes))
+            raise Problem(Kind.BAD_REQUEST, f"There is no device class {name!r}. Those of LIMITS_CLASSES are: {known}")
+        return name
 
     async def start(self) -> None:
         await self.ledger.start()

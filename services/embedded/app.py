@@ -17,6 +17,7 @@ from services.assembler.app import build_worker
 from services.auth.routes import router as auth_router
 from services.auth.state import Auth
 from services.ingest.app import ROUTERS
+from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 from services.janitor.app import sweeping
 
@@ -24,6 +25,7 @@ from services.janitor.app import sweeping
 def build_app(settings: Settings) -> FastAPI:
     """All four services, wired here and nowhere else. Raises ConfigurationError when its settings cannot work."""
     verifier = TokenVerifier(settings)
+    gate = Gate(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -45,11 +47,18 @@ def build_app(settings: Settings) -> FastAPI:
             await stack.enter_async_context(worker.running(settings.recovery_interval, settings.drain_timeout))
             await stack.enter_async_context(sweeping(settings, buckets, bus))
             app.state.authn, app.state.auth, app.state.bus = authn, auth, bus
-            app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock())
+            app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock(), gate)
             app.state.ready = lambda: {"store": backends.prepared, **authn.ready()}
             yield
 
-    app = create_app("HiPER-Automotive", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
+    app = create_app(
+        "HiPER-Automotive",
+        __doc__ or "",
+        installed_version(),
+        lifespan,
+        lambda: app.state.ready(),
+        settings.max_requests_in_flight,
+    )
     for router in (*ROUTERS, auth_router):
         app.include_router(router)
     return app

@@ -4,10 +4,11 @@ Dependencies wait for nothing and are coroutines all the same: FastAPI hands pla
 """
 
 import re
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import structlog
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 
 from libs.common.authn import FILES_READ, FILES_WRITE, FLEET_READ, FLEET_WRITE, bearer, insufficient_scope
 from libs.common.layout import FileId
@@ -15,8 +16,11 @@ from libs.common.names import FLEET, check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.tokens import SUBJECT, Principal
 from libs.common.tracing import annotate
+from libs.common.web.access import ANSWER_FIELDS
 from libs.common.web.requests import plain_request
+from services.ingest.gate import Visit
 from services.ingest.parameters import FilenamePath, OwnerQuery
+from services.ingest.state import ingest
 
 _OWNER = re.compile(SUBJECT)
 
@@ -58,6 +62,16 @@ async def file_address(request: Request) -> None:
     if request.scope["path"].endswith("\n"):
         raise Problem(Kind.BAD_FILENAME, "The filename holds a control character.")
     await plain_request(request)
+
+
+async def visit(request: Request, caller: Caller) -> AsyncIterator[Visit]:
+    """Lets the request in, for as long as its answer takes."""
+    fields: dict[str, str] = request.scope.setdefault(ANSWER_FIELDS, {})
+    async with ingest(request).gate.entered(caller, fields) as entered:
+        yield entered
+
+
+Visiting = Annotated[Visit, Depends(visit)]
 
 
 async def file_to_read(caller: Caller, filename: FilenamePath, owner: OwnerQuery = None) -> FileId:

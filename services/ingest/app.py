@@ -15,6 +15,7 @@ from libs.common.settings import Settings
 from libs.common.tokens import TokenVerifier
 from libs.common.web import create_app, installed_version
 from services.ingest import routes_files, routes_upload
+from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 
 ROUTERS = (routes_upload.router, routes_files.router)
@@ -23,6 +24,7 @@ ROUTERS = (routes_upload.router, routes_files.router)
 def build_app(settings: Settings) -> FastAPI:
     """The application of one ingest process. Raises ConfigurationError when its settings cannot work."""
     verifier = TokenVerifier(settings)
+    gate = Gate(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -35,11 +37,18 @@ def build_app(settings: Settings) -> FastAPI:
             app.state.authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))
             stack.push_async_callback(app.state.authn.close)
             await app.state.authn.start()
-            app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock())
+            app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock(), gate)
             app.state.ready = lambda: {"store": backends.prepared, **app.state.authn.ready()}
             yield
 
-    app = create_app("HiPER ingest", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
+    app = create_app(
+        "HiPER ingest",
+        __doc__ or "",
+        installed_version(),
+        lifespan,
+        lambda: app.state.ready(),
+        settings.max_requests_in_flight,
+    )
     for router in ROUTERS:
         app.include_router(router)
     return app

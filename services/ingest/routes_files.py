@@ -14,7 +14,7 @@ from libs.common.layout import FileId
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, file_address, file_to_delete, file_to_read, readable_owner
+from services.ingest.access import Caller, Visiting, file_address, file_to_delete, file_to_read, readable_owner, visit
 from services.ingest.listing import Section
 from services.ingest.models import FilesAnswer, StatusAnswer
 from services.ingest.parameters import Absent, IfMatch, OwnerQuery
@@ -37,9 +37,16 @@ class _Filename(Convertor[str]):
 
 
 register_url_convertor("filename", _Filename())
-router = APIRouter(tags=["files"], dependencies=[Depends(file_address)])
+router = APIRouter(tags=["files"], dependencies=[Depends(file_address), Depends(visit)])
 
-_LISTING = (Kind.BAD_REQUEST, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_READY, Kind.STORE_UNAVAILABLE)
+_LISTING = (
+    Kind.BAD_REQUEST,
+    Kind.UNAUTHORIZED,
+    Kind.FORBIDDEN,
+    Kind.TOO_MANY_REQUESTS,
+    Kind.NOT_READY,
+    Kind.STORE_UNAVAILABLE,
+)
 _FILE = (*_LISTING, Kind.BAD_FILENAME, Kind.NOT_FOUND, Kind.REJECTED)
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
@@ -80,6 +87,7 @@ async def file_status(request: Request, response: Response, file: Readable) -> S
 async def download(
     request: Request,
     file: Readable,
+    visit: Visiting,
     range_: Annotated[str | Absent, Header(alias="Range", description="One range of bytes.")] = None,
     if_range: Annotated[str | Absent, Header(description="ETag or date that the range depends on.")] = None,
     if_match: IfMatch = None,
@@ -112,7 +120,7 @@ async def download(
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     body = await started(running, state, extent)
-    return StreamingResponse(body, status, headers)
+    return StreamingResponse(visit.paced(body), status, headers)
 
 
 @router.delete(
@@ -127,7 +135,9 @@ async def delete(
 ) -> None:
     """Cancel an upload or delete a file. From the answer on no chunk of it is acknowledged; a new upload of the name
     may start a few seconds later (503 with Retry-After until then)."""
-    await ingest(request).canceller.cancel(file, Pin.parse(if_match, None))
+    running = ingest(request)
+    await running.canceller.cancel(file, Pin.parse(if_match, None))
+    running.quotas.forget(file.owner)
 
 
 def describe(state: FileState) -> dict[str, str]:

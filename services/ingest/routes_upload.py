@@ -3,6 +3,7 @@
 import mimetypes
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -13,7 +14,7 @@ from libs.common.layout import FileId, part_size
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, file_address, named, writable_owner
+from services.ingest.access import Caller, Visiting, file_address, named, writable_owner
 from services.ingest.metrics import RECEIVED
 from services.ingest.models import UploadAnswer
 from services.ingest.parameters import (
@@ -52,6 +53,9 @@ _PROBLEMS = problem_responses(
     Kind.DIGEST_CONFLICT,
     Kind.PRECONDITION_FAILED,
     Kind.TOO_LARGE,
+    Kind.TOO_MANY_REQUESTS,
+    Kind.TOO_MANY_UPLOADS,
+    Kind.QUOTA_EXCEEDED,
     Kind.CLOSING,
     Kind.BUSY,
     Kind.NOT_READY,
@@ -74,6 +78,7 @@ async def upload(
     request: Request,
     response: Response,
     caller: Caller,
+    visit: Visiting,
     filename: FilenameQuery,
     total_size: TotalSize,
     owner: OwnerQuery = None,
@@ -93,16 +98,22 @@ async def upload(
         raise Problem(Kind.BAD_DIGEST, "Repr-Digest must hold a sha-256 digest: it is the one that is checked.")
     sent = parse_digests("Content-Digest", content_digest)
     length = declared_length(request)
+    admit = partial(state.quotas.admit, file, total, visit.allowance)
+    if not state.writer.knows(file):
+        await admit()
     blocks = timed(_body(request), state.deadline)
     prefix = b""
     if content_range is None:
         refuse_unreachable(total)
         refuse_large(state, length - HEADER.size if length is not None else 0)
+        await visit.take_bytes(length or 0)
         prefix, blocks = await take(blocks, HEADER.size)
         claim = header_claim(prefix, total)
     else:
         claim = parse_content_range(content_range, total)
     refuse_large(state, claim.extent.length)
+    if length is None or content_range is not None:  # else they are counted already
+        await visit.take_bytes(claim.extent.length)
     if length is not None and length != len(prefix) + claim.extent.length:
         raise wrong_length(claim.extent, str(length - len(prefix)))
     async with receive(blocks, claim.extent, part_size(total), sent, prefix, state.budget) as received:
@@ -111,7 +122,7 @@ async def upload(
         content_type = media_type(request.headers.get("content-type", ""), filename)
         pin = Pin.parse(if_match, if_none_match)
         declared = whole["sha-256"].hex() if whole else ""
-        chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, content_type)
+        chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, content_type, admit)
         ack = await state.writer.write(chunk)
     response.headers["ETag"] = etag(ack.session)
     return answer(file, total, ack)

@@ -10,8 +10,10 @@ from libs.common.layout import new_replica
 from libs.common.settings import Settings
 from libs.common.store import Buckets
 from services.ingest.cancelling import Canceller
+from services.ingest.gate import Gate
 from services.ingest.listing import FileLister
 from services.ingest.metrics import BUDGET, CHUNKS
+from services.ingest.quota import Quotas
 from services.ingest.reading import FileReader
 from services.ingest.receive import Budget, Deadline
 from services.ingest.view import Views
@@ -29,9 +31,11 @@ class Ingest:
     canceller: Canceller
     budget: Budget
     deadline: Deadline
+    gate: Gate
+    quotas: Quotas
 
     @classmethod
-    def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock) -> "Ingest":
+    def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
         views = Views(buckets, clock, new_replica())
         BUDGET.set(settings.memory_budget)
         return cls(
@@ -42,6 +46,8 @@ class Ingest:
             Canceller(buckets, bus, clock, views.replica),
             Budget(settings.memory_budget),
             Deadline(settings.body_timeout, settings.body_idle_timeout, settings.body_least_rate),
+            gate,
+            Quotas(buckets, clock),
         )
 
 

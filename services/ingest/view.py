@@ -115,6 +115,11 @@ class Views:
             while len(self._entries) > self._limit and not next(iter(self._entries.values())).users:
                 self._entries.popitem(last=False)
 
+    def knows(self, file: FileId) -> bool:
+        """Whether there is a view of the file, however old."""
+        entry = self._entries.get(file)
+        return entry is not None and entry.view is not None
+
     async def current(self, file: FileId, entry: Entry) -> View | Complete | Nothing:
         """The view within its lease.
 

@@ -1,7 +1,7 @@
 """The way of a chunk from verified bytes to an acknowledgement."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -29,6 +29,10 @@ from services.ingest.view import Complete, Entry, Nothing, View, Views
 _TRIES = 4  # how often an upload may change while a chunk is on its way
 
 
+async def anyone() -> None:
+    """Any device may begin an upload."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A verified chunk. `digests`: SHA-256 in hex of its extents between part boundaries, where known already."""
@@ -40,6 +44,7 @@ class Chunk:
     declared: str = ""  # SHA-256 in hex of the whole file
     pin: Pin = NO_PIN
     content_type: str = "application/octet-stream"  # of the file, remembered when its upload opens
+    admit: Callable[[], Awaitable[None]] = anyone  # raises Problem where the device may not begin this upload
 
     @property
     def extent(self) -> Extent:
@@ -68,6 +73,10 @@ class ChunkWriter:
         self._clock = clock
         self._views = views
         self._watch = watch
+
+    def knows(self, file: FileId) -> bool:
+        """Whether this replica has seen an upload of the file, which may have ended since."""
+        return self._views.knows(file)
 
     async def write(self, chunk: Chunk) -> Ack:
         """Store a chunk and answer for it. Raises Problem or StoreUnavailable: then nothing is acknowledged."""
@@ -108,6 +117,7 @@ class ChunkWriter:
         partials = await partial_runs(self._buckets.perm, chunk.file)
         for run in partials:
             refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
+        await chunk.admit()
         return await self._views.open(entry, nothing, partials, chunk.total_size, chunk.content_type, opened)
 
     async def _repeat_of_file(self, chunk: Chunk, entry: Entry, found: Complete) -> Ack:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from libs.common.allowance import Allowance
 from libs.common.settings import Settings
 from tests.deploy import schemas
 from tests.deploy.chart import (
@@ -110,7 +111,15 @@ def test_the_services_accept_the_configuration(monkeypatch: pytest.MonkeyPatch) 
     assert (settings.object_store, settings.event_bus) == ("minio", "rabbitmq")
 
 
-def test_the_defaults_of_the_chart_are_those_of_the_services() -> None:
+def test_limits_reach_the_services_as_they_are_in_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowance = {"requests_per_second": 0.5, "stored_bytes": 2**40}
+    values = {**DEV, "settings": {"limitsClasses": {"default": {}, "truck": allowance}}}
+    for name, value in named(render(values), "ConfigMap", "r-hiper")["data"].items():
+        monkeypatch.setenv(name, value)
+    assert Settings(_env_file=None).limits_classes["truck"] == Allowance.model_validate(allowance)
+
+
+def test_the_defaults_of_the_chart_are_those_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     data = named(render(DEV), "ConfigMap", "r-hiper")["data"]
     ours = {
         "LOG_FORMAT",
@@ -120,8 +129,11 @@ def test_the_defaults_of_the_chart_are_those_of_the_services() -> None:
         "MINIO_ENDPOINT",
         "SHUTDOWN_DELAY",
     }  # what a cluster has to have otherwise
-    defaults = {name: str(Settings.model_fields[name.lower()].default) for name in data.keys() - ours}
-    assert {name: data[name].lower() for name in defaults} == {n: d.lower() for n, d in defaults.items()}
+    for name in data.keys() - ours:
+        monkeypatch.setenv(name, data[name])
+    settings, names = Settings(_env_file=None), {name.lower() for name in data.keys() - ours}
+    defaults = {name: field.default for name, field in Settings.model_fields.items() if name in names}
+    assert {name: getattr(settings, name) for name in defaults} == defaults
 
 
 @every_combination
@@ -213,6 +225,8 @@ def test_a_variable_of_the_operator_wins_and_stands_once() -> None:
         ({**DEV, "tokens": {"algorithm": "none"}}, "/tokens/algorithm"),
         ({**DEV, "store": {"endpoint": "https://s3"}}, "/store/endpoint"),
         ({**DEV, "settings": {"maxChunkSize": "64Mi"}}, "/settings/maxChunkSize"),
+        ({**DEV, "settings": {"limitsClasses": {"truck": {}}}}, "/settings/limitsClasses"),
+        ({**DEV, "settings": {"limitsClasses": {"default": {"requests": 1}}}}, "/settings/limitsClasses/default"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_a_word_of_help(values: dict[str, Any], message: str) -> None:

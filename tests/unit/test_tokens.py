@@ -80,6 +80,13 @@ async def test_a_minted_token_says_who_may_do_what_until_when(algorithm: str, tm
     assert principal.expires_at == principal.issued_at + 600
 
 
+async def test_a_token_from_before_there_were_device_classes_is_of_the_default_one(settings: Settings) -> None:
+    assert (await TokenVerifier(settings).verify(forge(settings))).device_class == "default"
+    with_class = TokenIssuer(settings).issue("car-7", SCOPES, device_class="truck")
+    assert (await TokenVerifier(settings).verify(with_class.encoded)).device_class == "truck"
+    assert "malformed" in await reason(settings, forge(settings, device_class=["truck"]))
+
+
 async def test_no_two_tokens_have_one_id(settings: Settings) -> None:
     issuer, verifier = TokenIssuer(settings), TokenVerifier(settings)
     ids = {(await verifier.verify(issuer.issue("car-7", SCOPES).encoded)).token_id for _ in range(3)}

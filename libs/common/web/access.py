@@ -19,9 +19,10 @@ from libs.common.web.errors import METHODS, internal_error
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+ANSWER_FIELDS = "hiper.answer_fields"  # in a request's scope: header fields for its answer, whatever that will be
 CLIENT_GONE = 499  # nginx's number for a client that left before the answer; never sent
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PROBES = {"/livez", "/readyz", "/metrics"}
+PROBES = {"/livez", "/readyz", "/metrics"}
 
 REQUESTS = Counter("hiper_http_requests", "Requests answered.", ["route", "method", "status"])
 DURATION = Histogram(
@@ -94,7 +95,9 @@ class _Sender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._exchange.status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID] = self._exchange.request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self._exchange.request_id
+            headers.update(self._exchange.scope.get(ANSWER_FIELDS, {}))
         elif message["type"] == "http.response.body" and self._exchange.scope["method"] == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)
@@ -107,7 +110,7 @@ def _request_id(scope: Scope) -> str:
 
 def _span(exchange: _Exchange) -> AbstractContextManager[Span]:
     """The request's span, below the one that its `traceparent` names."""
-    if exchange.scope["path"] in _PROBES:
+    if exchange.scope["path"] in PROBES:
         return nullcontext(INVALID_SPAN)
     attributes = {"http.request.method": exchange.method, "hiper.request_id": exchange.request_id}
     return continued(exchange.method, SpanKind.SERVER, Headers(scope=exchange.scope).get(TRACEPARENT), attributes)
@@ -128,7 +131,7 @@ def _record(exchange: _Exchange) -> None:
     status = exchange.status or CLIENT_GONE  # cancelled before an answer
     REQUESTS.labels(exchange.route, exchange.method, status).inc()
     DURATION.labels(exchange.route, exchange.method, status).observe(seconds)
-    write = log.debug if exchange.route in _PROBES else log.info
+    write = log.debug if exchange.route in PROBES else log.info
     write(
         "request",
         method=exchange.method,

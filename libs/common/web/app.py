@@ -13,6 +13,7 @@ from libs.common.settings import ConfigurationError
 from libs.common.web.access import RequestShell
 from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
 from libs.common.web.probes import probes
+from libs.common.web.shedding import Shedder
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -28,10 +29,13 @@ def installed_version() -> str:
         return "0"
 
 
-def create_app(title: str, description: str, version: str, lifespan: Lifespan, ready: Ready) -> FastAPI:
+def create_app(
+    title: str, description: str, version: str, lifespan: Lifespan, ready: Ready, most_in_flight: int = 0
+) -> FastAPI:
     """An application with the shell and no routes of its own but /docs, /livez, /readyz and /metrics.
 
-    `ready` names what the service needs and whether it is there; it is asked for each /readyz.
+    `ready` names what the service needs and whether it is there; it is asked for each /readyz. `most_in_flight`:
+    requests under way at once, probes aside; 0: no limit.
     """
     app = FastAPIOffline(  # its Swagger UI comes from the package: fleets run where no CDN is reached
         title=title,
@@ -46,6 +50,8 @@ def create_app(title: str, description: str, version: str, lifespan: Lifespan, r
     app.state.give_up = _complain  # what runs the process puts its end here
     add_error_handlers(app)
     app.include_router(probes(ready))
+    if most_in_flight:
+        app.add_middleware(Shedder, most=most_in_flight)
     app.add_middleware(RequestShell)
     return app
 

@@ -64,9 +64,9 @@ async def test_registering_answers_with_the_secret_this_once(api: AuthApi) -> No
     device = answer.json()
     assert len(device.pop("client_secret")) == 43
     assert device.pop("created_at").endswith("Z")
-    assert device == {"device_id": "car-7", "scopes": ["files:read", "files:write"]}
+    assert device == {"device_id": "car-7", "scopes": ["files:read", "files:write"], "device_class": "default"}
     shown = (await api.admin("GET", "/devices/car-7")).json()
-    assert set(shown) == {"device_id", "scopes", "created_at"}
+    assert set(shown) == {"device_id", "scopes", "created_at", "device_class"}
 
 
 async def test_scopes_are_those_asked_for(api: AuthApi) -> None:
@@ -117,7 +117,7 @@ async def test_devices_are_listed_page_by_page_without_secrets(api: AuthApi) -> 
     seen, after, pages = [], "", 0
     while True:
         page = (await api.admin("GET", "/devices", params={"limit": 2, "after": after})).json()
-        assert all(set(device) == {"device_id", "scopes", "created_at"} for device in page["devices"])
+        assert all(set(device) == {"device_id", "scopes", "created_at", "device_class"} for device in page["devices"])
         seen += [device["device_id"] for device in page["devices"]]
         pages += 1
         if page["next"] is None:

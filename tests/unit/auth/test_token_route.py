@@ -201,4 +201,4 @@ async def test_openapi_lets_swagger_authorize_with_client_credentials(app: FastA
     form = document["paths"]["/token"]["post"]["requestBody"]["content"]
     assert set(form) == {"application/x-www-form-urlencoded"}
     device = document["paths"]["/devices"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(device["properties"]) == {"device_id", "scopes"}
+    assert set(device["properties"]) == {"device_id", "scopes", "device_class"}

@@ -121,6 +121,13 @@ async def test_a_registered_device_works_until_it_is_revoked(server: LiveServer,
             await car.verify()
 
 
+async def test_a_device_gets_the_class_asked_for_and_can_change_it(client: HiperClient) -> None:
+    assert (await client.devices.register("car-7", device_class="default")).device_class == "default"
+    assert (await client.devices.classify("car-7", "default")).device_class == "default"
+    with pytest.raises(AnswerError, match="no device class 'truck'"):
+        await client.devices.classify("car-7", "truck")
+
+
 async def test_a_device_gets_the_scopes_asked_for_and_no_others(server: LiveServer, client: HiperClient) -> None:
     new = await client.devices.register("reader", ["fleet:read"])
     assert new.scopes == ["fleet:read"]

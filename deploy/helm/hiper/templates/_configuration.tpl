@@ -34,5 +34,5 @@ DRAIN_TIMEOUT: {{ include "hiper.scalar" $values.shutdown.drainSeconds | quote }
 {{- end }}
 
 {{- define "hiper.scalar" -}}
-{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end }}
+{{- if kindIs "map" . }}{{ toJson . }}{{ else if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end }}
 {{- end }}

@@ -1,0 +1,34 @@
+"""Refusing work before it costs anything: a fleet that comes back after an outage must not end the process."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from libs.common.problems import Kind, Problem, later
+from libs.common.web.access import PROBES
+from libs.common.web.errors import render
+
+FIRST, SPREAD = 2.0, 10.0  # seconds: those that are shed come back 2 to 12 seconds later
+
+
+class Shedder:
+    """Answers 503 while `most` requests are under way. Probes pass: an orchestrator must not take load for death."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._most:
+            problem = Problem(
+                Kind.BUSY, "Too many requests are under way. Try again later.", headers=later(FIRST, SPREAD)
+            )
+            await render(problem)(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1

@@ -1,0 +1,139 @@
+"""How much an owner has, derived from listings, and whether one more upload may begin."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from libs.common.allowance import Allowance
+from libs.common.clock import Clock
+from libs.common.layout import (
+    FileId,
+    closing_fact,
+    fanout,
+    files_prefix,
+    parse_run_key,
+    parse_session_key,
+    partials_root,
+    rejected_root,
+    sessions_root,
+    total_size_of,
+)
+from libs.common.look import look
+from libs.common.names import FLEET
+from libs.common.problems import Kind, Problem, later
+from libs.common.store import Buckets, walk
+
+FRESH = 5.0  # seconds for which a listing counts
+RECENT = 1.0  # seconds; an older listing refuses nobody
+_SHOWN = 5  # files that a problem names
+_OWNERS = 10_000  # whose listings are kept
+
+
+@dataclass
+class Usage:
+    """What an owner has. `sizes`: by name, the whole size in bytes of each file, however much of it is there;
+    `open`: names that are being uploaded; `rejected`: bytes that are kept of rejected uploads."""
+
+    seen_at: float
+    sizes: dict[str, int] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
+    rejected: int = 0
+
+    @property
+    def used(self) -> int:
+        return sum(self.sizes.values()) + self.rejected
+
+    def begin(self, name: str, total_size: int) -> None:
+        if name not in self.sizes:
+            self.sizes[name] = total_size
+            self.open.add(name)
+
+    def refusal(self, name: str, total_size: int, allowance: Allowance) -> Problem | None:
+        """Why an upload may not begin. One that has begun may go on, a partial file be resumed, a complete one be
+        repeated."""
+        if name in self.sizes:
+            return None
+        most, room = allowance.open_uploads, allowance.stored_bytes
+        if most and len(self.open) >= most:
+            names = sorted(self.open)[:_SHOWN]
+            detail = f"{len(self.open)} uploads are open, of {most} allowed. Finish or cancel one first: {names}"
+            return Problem(Kind.TOO_MANY_UPLOADS, detail, headers=later(15), open=names, limit=most)
+        if room and self.used + total_size > room:
+            largest = sorted(self.sizes, key=self.sizes.__getitem__, reverse=True)[:_SHOWN]
+            files = [{"filename": name, "size": self.sizes[name]} for name in largest]
+            detail = (
+                f"{self.used} of {room} bytes are in use or reserved by open uploads; this file needs {total_size}. "
+                f"Make room with DELETE /files/{{filename}}. The largest files: {largest}"
+            )
+            return Problem(Kind.QUOTA_EXCEEDED, detail, used=self.used, allowed=room, needed=total_size, files=files)
+        return None
+
+
+@dataclass
+class _Owner:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    usage: Usage | None = None
+
+
+class Quotas:
+    """Admits uploads. What it counts is a listing of a few seconds ago and what began through this process since."""
+
+    def __init__(self, buckets: Buckets, clock: Clock) -> None:
+        self._buckets = buckets
+        self._clock = clock
+        self._owners: OrderedDict[str, _Owner] = OrderedDict()
+
+    async def admit(self, file: FileId, total_size: int, allowance: Allowance) -> None:
+        """Reserve what an upload needs, unless it has begun already. Raises QUOTA_EXCEEDED and TOO_MANY_UPLOADS, and
+        StoreUnavailable. What is published to the fleet counts for nobody."""
+        if file.owner == FLEET or not (allowance.open_uploads or allowance.stored_bytes):
+            return
+        owner = self._owner(file.owner)
+        async with owner.lock:
+            usage = await self._usage(file.owner, FRESH)
+            if usage.refusal(file.filename, total_size, allowance):
+                usage = await self._usage(file.owner, RECENT)
+            if refusal := usage.refusal(file.filename, total_size, allowance):
+                if (await look(self._buckets.temp, file, self._clock)).open:
+                    return  # begun through another replica a moment ago
+                raise refusal
+            usage.begin(file.filename, total_size)
+
+    def forget(self, owner: str) -> None:
+        """Something of the owner was deleted: list anew before the next upload."""
+        self._owner(owner).usage = None
+
+    def _owner(self, name: str) -> _Owner:
+        owner = self._owners.setdefault(name, _Owner())
+        self._owners.move_to_end(name)
+        if len(self._owners) > _OWNERS and not next(iter(self._owners.values())).lock.locked():
+            self._owners.popitem(last=False)
+        return owner
+
+    async def _usage(self, name: str, age: float) -> Usage:
+        """What an owner has, not older than `age` seconds."""
+        owner = self._owner(name)
+        if owner.usage is None or self._clock.monotonic() - owner.usage.seen_at > age:
+            owner.usage = await self._list(name)
+        return owner.usage
+
+    async def _list(self, owner: str) -> Usage:
+        usage = Usage(self._clock.monotonic())
+        temp, perm = self._buckets.temp, self._buckets.perm
+        facts = [parse_session_key(info.key) async for info in walk(temp, sessions_root(fanout(owner), owner))]
+        deleted = {fact.file.filename for fact in facts if fact.fact == closing_fact("cancel")}
+        for fact in facts:
+            if fact.fact == "open" and fact.file.filename not in deleted:
+                usage.begin(fact.file.filename, total_size_of(fact.session))
+        async for info in walk(perm, partials_root(owner)):
+            run = parse_run_key(info.key)
+            if run.file.filename not in deleted:
+                usage.sizes.setdefault(run.file.filename, total_size_of(run.session))
+        async for info in walk(perm, files_prefix(owner)):
+            name = info.key.removeprefix(files_prefix(owner))
+            if name not in deleted:
+                usage.sizes[name] = info.size
+                usage.open.discard(name)
+        async for info in walk(perm, rejected_root(owner)):
+            usage.rejected += info.size
+        return usage
