@@ -6,11 +6,12 @@ Who can reach a service past the edge can say anything in that header: NetworkPo
 import re
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 from starlette.datastructures import Headers
 
-_IN_XFCC = re.compile(r'(?:^|;)Subject="((?:[^"\\]|\\.)*)"')  # Envoy's x-forwarded-client-cert
+FORWARDED = "x-forwarded-client-cert"  # Envoy's: elements with commas between, of pairs with semicolons between
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_PAIR = r"\s*([A-Za-z][A-Za-z0-9-]*|[0-9.]+)=((?:[^,+\"\\]|\\.)*)"  # attributes have any name: emailAddress, 1.2.3
+_NAME = re.compile(f"{_PAIR}(?:[,+]{_PAIR})*")
 
 
 class Uncertified(Exception):
@@ -31,17 +32,25 @@ class CertificateBinding:
         told = headers.getlist(self.header)
         if len(told) != 1:
             raise Uncertified("A client certificate is needed")
-        if common_name(told[0]) != subject:
+        forwarded = self.header.lower() == FORWARDED
+        if common_name(forwarded_subject(told[0]) if forwarded else told[0]) != subject:
             raise Uncertified("The client certificate is not that of this client")
 
 
 def common_name(subject: str) -> str:
-    """The one CN of a distinguished name (RFC 4514), or of the one that an x-forwarded-client-cert header quotes;
-    empty if there is none, or more than one."""
-    if quoted := _IN_XFCC.search(subject):
-        subject = quoted.group(1).replace('\\"', '"')
-    try:
-        names = x509.Name.from_rfc4514_string(subject).get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:
+    """The one CN of a distinguished name (RFC 4514); empty if there is none, or more than one, or one with an escape,
+    which no client's id has."""
+    if not _NAME.fullmatch(subject):
         return ""
-    return str(names[0].value) if len(names) == 1 else ""
+    names = [match[2] for match in re.finditer(f"(?:^|[,+]){_PAIR}", subject) if match[1].upper() in ("CN", "2.5.4.3")]
+    return names[0] if len(names) == 1 and "\\" not in names[0] else ""
+
+
+def forwarded_subject(header: str) -> str:
+    """The subject in an x-forwarded-client-cert header of one element, which is the edge's: one that appends its
+    element to those that the client sent is not believed. Empty if it is not just one."""
+    bare = _QUOTED.sub('""', header)
+    if "," in bare or bare.count("Subject=") != 1:
+        return ""
+    match = re.search(r"(?:^|;)Subject=" + _QUOTED.pattern, header)
+    return match[1] if match else ""

@@ -130,10 +130,17 @@ def test_devices_must_show_a_certificate_where_that_is_asked_for() -> None:
     assert shared["CLIENT_CERT_HEADER"] == "ssl-client-subject-dn"
 
 
+def test_no_annotation_makes_the_certificate_optional() -> None:
+    verify = "nginx.ingress.kubernetes.io/auth-tls-verify-client"
+    for ingress in of_kind(render(DEV, CERTIFIED, {"ingress": {"annotations": {verify: "optional_no_ca"}}}), "Ingress"):
+        assert ingress["metadata"]["annotations"][verify] == "on"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"networkPolicy": {"clients": []}}, "networkPolicy.clients"),
+        (ROUTE, "httpRoute.enabled"),
         ({"networkPolicy": {"enabled": False}}, "networkPolicy.clients"),
         ({"ingress": {"nginx": False}}, "ingress.nginx"),
         ({"ingress": {"tls": {"enabled": False}}}, "ingress.tls.enabled"),

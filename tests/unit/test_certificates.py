@@ -4,8 +4,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
-from libs.common.certificates import common_name
+from libs.common.certificates import FORWARDED, CertificateBinding, Uncertified, common_name, forwarded_subject
 from services.embedded.app import build_app
 from tests.unit.ingest.running import ADMIN_SECRET, OWNER, make_settings, token_for
 
@@ -18,8 +19,17 @@ HEADER = "ssl-client-subject-dn"
         ("CN=car-7", "car-7"),
         ("CN=car-7,OU=fleet,O=Example\\, Inc.", "car-7"),
         ("O=Example,CN=car-7", "car-7"),
-        ('By=spiffe://x;Hash=ab;Subject="O=Example,CN=car-7";URI=', "car-7"),
-        ('Subject="CN=car\\"7"', ""),  # an escaped quote: no name that a client can have
+        # What openssl x509 -nameopt RFC2253 writes, and nginx:
+        (
+            "CN=car-7,serialNumber=7,emailAddress=a@example.com,O=M\\C3\\BCller\\, S\\C3\\B6hne \\+ Co,C=DE",
+            "car-7",
+        ),
+        ("emailAddress=a@example.com,serialNumber=12,title=x,1.2.840.5=#0C0161,CN=car-7", "car-7"),
+        ("O=M\\C3\\BCller\\+S\\C3\\B6hne,DC=example,DC=com,CN=car-7", "car-7"),
+        ('CN=car\\"7', ""),  # an escape: no name that a client can have
+        ("CN=car-7,O=a,,", ""),
+        ("O=a\\,CN=car-7", ""),
+        ("O=a,cn=car-7,2.5.4.3=car-8", ""),
         ("CN=car-7,CN=car-8", ""),
         ("CN=car-7+CN=car-8", ""),
         ("O=CN\\=car-7", ""),
@@ -31,6 +41,33 @@ HEADER = "ssl-client-subject-dn"
 )
 def test_the_common_name_of_a_subject(subject: str, name: str) -> None:
     assert common_name(subject) == name
+
+
+@pytest.mark.parametrize(
+    ("header", "subject"),
+    [
+        ('By=spiffe://x;Hash=ab;Subject="O=Example,CN=car-7";URI=spiffe://y', "O=Example,CN=car-7"),
+        ('Subject="O=\\"a\\", Inc.,CN=car-7"', 'O=\\"a\\", Inc.,CN=car-7'),
+        ('Subject="CN=victim",By=x;Hash=ab;Subject="CN=car-7"', ""),  # the first is the client's own word
+        ('Subject="CN=victim",By=x;Hash=ab', ""),
+        ('By=x;Subject="CN=car-7";URI=spiffe://y;Subject="CN=victim"', ""),
+        ('By=x;URI=y;DNS="Subject="CN=victim""', ""),
+        ("By=x;URI=spiffe://y,CN=victim", ""),
+        ("Subject=CN=victim", ""),
+        ("", ""),
+    ],
+)
+def test_the_subject_in_a_header_of_envoy(header: str, subject: str) -> None:
+    assert forwarded_subject(header) == subject
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(FORWARDED, "By=x;URI=spiffe://y,CN=car-7"), (FORWARDED, "CN=car-7"), (HEADER, 'Subject="CN=car-7"')],
+)
+def test_a_header_is_read_as_what_it_is(name: str, value: str) -> None:
+    with pytest.raises(Uncertified):
+        CertificateBinding(name).check(Headers({name: value}), "car-7")
 
 
 async def test_a_token_works_with_the_certificate_of_its_client_alone(tmp_path: Path) -> None:
