@@ -67,7 +67,7 @@ def talk(auth: str, api: str) -> list[str]:
 
 def upload(http: httpx.Client, api: str, token: str) -> None:
     headers = {"Authorization": f"Bearer {token}"}
-    query = {"filename": "trip.log", "total_size": 5}
+    query = {"filename": "trip.log", "total_size": "5"}
     assert http.post(f"{api}/upload", params=query, content=framed(b"bytes"), headers=headers).status_code == 200
     deadline = time.monotonic() + 60
     while http.get(f"{api}/files/trip.log/status", headers=headers).json()["status"] != "complete":
