@@ -2,6 +2,7 @@
 
 import asyncio
 import mimetypes
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +40,8 @@ class HiperClient:
 
     Every method raises HiperError (libs/client/errors.py) and, for local files, OSError. A cancelled or broken
     transfer is taken up again by the same call, from where it was. `retry_for`: seconds without any progress
-    after which a transfer gives up; `on_retry` is told what failed and how long the client waits.
+    after which a transfer gives up; `on_retry` is told what failed and how long the client waits. `tls`: whom to trust,
+    and the certificate to show (`libs.client.identity`).
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class HiperClient:
         tokens: TokenProvider | None = None,
         retry_for: float = TRANSFER_PATIENCE,
         on_retry: Notify | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.server = check_server(server)
         self._login = (device_id, client_secret)
         self.tokens = tokens
@@ -59,7 +63,9 @@ class HiperClient:
         self._on_retry = on_retry
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls or True), cookie_jar=aiohttp.DummyCookieJar()
+        )
         self.tokens = self.tokens or ClientCredentials(self._session, self.server, *self._login)
         self._transport = Transport(self._session, self.server, self.tokens)
         self._files = Files(self._transport)

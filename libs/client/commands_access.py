@@ -11,6 +11,7 @@ from libs.client.client import HiperClient, check_server
 from libs.client.commands_files import Json
 from libs.client.console import client, err, fail, print_json, run, say
 from libs.client.errors import HiperError
+from libs.client.identity import identity
 from libs.client.profile import DEFAULT_SERVER, Profile, profile_path, save
 from libs.client.sizes import printable
 
@@ -37,6 +38,7 @@ def login(
 
     The id and secret are checked with the server and saved in ~/.config/hiper/profile.json, readable by you only.
     HIPER_SERVER, HIPER_DEVICE_ID and HIPER_DEVICE_SECRET, where set, are used instead of the saved ones.
+    HIPER_CLIENT_CERT and HIPER_CLIENT_KEY: PEM files of the certificate to show, where the server asks for one.
     """
     if secret_stdin:
         if not device_id:
@@ -59,7 +61,8 @@ def _profile(server: str, device_id: str, secret: str) -> Profile:
 
 
 async def _log_in(profile: Profile) -> None:
-    async with HiperClient(profile.server, profile.device_id, profile.client_secret, retry_for=0) as hiper:
+    who = profile.device_id, profile.client_secret
+    async with HiperClient(profile.server, *who, retry_for=0, tls=identity(os.environ)) as hiper:
         await hiper.verify()
     path = profile_path(os.environ)
     save(profile, path)

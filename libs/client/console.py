@@ -13,6 +13,7 @@ from rich.text import Text
 from libs.client.bars import Lines
 from libs.client.client import TRANSFER_PATIENCE, HiperClient
 from libs.client.errors import HiperError
+from libs.client.identity import identity
 from libs.client.profile import credentials
 from libs.client.retry import Notify
 from libs.client.sizes import printable
@@ -62,6 +63,7 @@ def client(retry_for: float = TRANSFER_PATIENCE, on_retry: Notify | None = None)
         who.client_secret,
         retry_for=retry_for,
         on_retry=on_retry or Lines(err()).retrying,
+        tls=identity(os.environ),
     )
 
 
