@@ -40,7 +40,7 @@ def _adapter(settings: Settings, name: Name) -> ObjectStore:
         region=settings.minio_region,
         secure=settings.minio_secure,
         session_token=settings.minio_session_token.get_secret_value(),
-        keys=aws_keys(settings.minio_sts_endpoint, settings.minio_region) if lent else None,
+        keys=aws_keys(settings.minio_sts_endpoint, settings.minio_region, trust(settings)) if lent else None,
         virtual_host=_in_host_name(settings, buckets[name]),
         tls=trust(settings) if settings.minio_secure else None,
         encryption=server_side_encryption(settings.minio_sse, settings.minio_sse_kms_key_id),

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from libs.common.settings import Settings
 from libs.common.store import ObjectStore, StoreRefused, StoreUnavailable, Stream, list_all, read
 from libs.common.store.minio import MinioStore
 from tests.backends import MinioServer
+from tests.certificates import Authority
 
 KEY = "files/car-17/a b+c/ünï.bin"
 
@@ -155,7 +157,7 @@ async def test_keys_for_a_web_identity_are_fetched_and_renewed_before_they_end(
     app.router.add_route("*", "/", answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=_tls_of_the_sts(tmp_path))
     await site.start()
     address = runner.addresses[0]
     (tmp_path / "token").write_text("the-identity-of-a-pod")
@@ -164,11 +166,25 @@ async def test_keys_for_a_web_identity_are_fetched_and_renewed_before_they_end(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    sts = f"http://{address[0]}:{address[1]}"
-    await works(new_store(settings_of(minio, minio_credentials="aws", minio_sts_endpoint=sts), "temp"))
+    changes = {"minio_credentials": "aws", "minio_sts_endpoint": f"https://{address[0]}:{address[1]}"}
+    stranger = new_store(settings_of(minio, **changes), "temp")
+    with pytest.raises(StoreUnavailable, match="nobody lends keys"):
+        await stranger.ensure()
+    await stranger.close()
+    assert not asked  # an STS of an unknown CA is told nothing
+    await works(new_store(settings_of(minio, **changes, tls_ca_file=tmp_path / "ca.pem"), "temp"))
     assert set(asked) == {"AssumeRoleWithWebIdentity the-identity-of-a-pod arn:aws:iam::1:role/hiper"}
     assert len(asked) > 1  # what it lends ends within the margin, so each request asks again
     await runner.cleanup()
+
+
+def _tls_of_the_sts(directory: Path) -> ssl.SSLContext:
+    ca = Authority("ours")
+    ca.write(directory / "ca.pem")
+    ca.issue("sts", directory / "sts.pem", directory / "sts-key.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(directory / "sts.pem", directory / "sts-key.pem")
+    return context
 
 
 _LENT = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from minio.credentials.providers import (
     Provider,
 )
 from minio.signer import get_credential_string, post_presign_v4
+from urllib3 import PoolManager, Retry, Timeout
 from yarl import URL
 
 from libs.common.store import StoreUnavailable
@@ -97,10 +99,13 @@ class KeyRing:
             raise StoreUnavailable(f"MINIO_CREDENTIALS=aws: nobody lends keys ({type(error).__name__})") from error
 
 
-def aws_keys(sts_endpoint: str, region: str) -> KeyRing:
+def aws_keys(sts_endpoint: str, region: str, tls: ssl.SSLContext | None = None) -> KeyRing:
     """Keys as AWS's own tools find them: AWS_ACCESS_KEY_ID and its siblings; the shared credentials file; a web
     identity (AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN) at an STS; the container's or the machine's role."""
-    role = IamAwsProvider(custom_endpoint=sts_endpoint or None, region=region)
+    patient = Timeout(connect=2, read=10)  # the SDK's own waits for ever
+    tried = Retry(2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
+    http = PoolManager(timeout=patient, retries=tried, ssl_context=tls)
+    role = IamAwsProvider(custom_endpoint=sts_endpoint or None, region=region, http_client=http)
     return KeyRing(ChainedProvider([EnvAWSProvider(), AWSConfigProvider(), role]))
 
 
