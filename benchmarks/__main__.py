@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, report, rows, servers, systems, tools
+from benchmarks import calls, growth, report, rows, servers, systems, tools
 from benchmarks.load import MIB, Load
 from benchmarks.tools import LeftOut
 from tests.backends import docker_available, rabbitmq_server
@@ -87,6 +87,7 @@ class Run:
             sizes = [64 * MIB, *([] if self.quick else [1024 * MIB]), *([8192 * MIB] if self.huge else [])]
             self.rows += rows.lags("finalize lag", sizes, hiper, min(self.rounds, 3), self.say)
             points, sessions = ([10, 1000], [1000]) if self.quick else ([10, 1000, 50_000], [1000, 10_000])
+            self.tables["store calls"] = calls.measure(store, self.say)
             self.tables |= growth.measure(store, points, sessions + ([100_000] if self.huge else []), self.say)
             self.remember(hiper)
             with self.optional():

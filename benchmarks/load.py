@@ -48,6 +48,10 @@ class Load:
         return [_RANDOM[start : start + self.chunk] for start in starts]
 
 
+def random_bytes(size: int) -> memoryview:
+    return _RANDOM[:size]
+
+
 @dataclass(frozen=True)
 class Took:
     """Seconds until everything was acknowledged, and until everything was complete."""

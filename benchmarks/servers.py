@@ -57,9 +57,11 @@ class Store:
     def signer(self) -> Signer:
         return Signer(f"{HOST}:{self.port}", ACCESS, SECRET, REGION)
 
-    def target(self, method: str, path: str, headers: Mapping[str, str] | None = None, **query: str) -> str:
+    def target(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> str:
         """Path and query of a presigned request."""
-        url = self.signer.url(method, path, query, headers or {}, issued=int(time.time()), seconds=3600)
+        url = self.signer.url(method, path, query or {}, headers or {}, issued=int(time.time()), seconds=3600)
         return url.raw_path_qs
 
     def env(self, name: str) -> dict[str, str]:

@@ -247,7 +247,9 @@ class _HiperPeer:
         at = 0
         for chunk in file.chunks:
             fields = b"%sContent-Range: bytes %d-%d/%d\r\n" % (self._auth, at, at + len(chunk) - 1, file.size)
-            expect(self._connection.ask("POST", f"/upload?{query}", fields, chunk), 200)
+            while (answer := self._connection.ask("POST", f"/upload?{query}", fields, chunk)).status == 503:
+                time.sleep(float(answer.field("Retry-After")))
+            expect(answer, 200)
             at += len(chunk)
 
     def finish(self, file: File) -> None:

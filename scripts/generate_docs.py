@@ -1,6 +1,6 @@
 """Write what the documents repeat of the code: `python -m scripts.generate_docs`.
 
-Settings, problem types, the storage layout, events, metrics, alerts, and test vectors of the wire format. In a document
+Settings, problem types, the storage layout, events, metrics, alerts, the scaling model, and test vectors. In a document
 they stand between `<!-- generated: NAME -->` and `<!-- end -->`; docs/vectors.json and .env.example are written whole.
 """
 
@@ -21,6 +21,7 @@ from libs.common.events import EVENT_TYPES
 from libs.common.extents import Extent
 from libs.common.problems import Kind
 from libs.common.settings import Settings
+from scripts import scaling
 from scripts.metrics import METRICS
 from scripts.problem_advice import ADVICE, DEVICE_KINDS
 
@@ -235,6 +236,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "vectors": vectors_text,
     "metrics": metrics_table,
     "alerts": alerts_table,
+    "scaling": scaling.table,
 }
 WITH_BLOCKS = (
     "README.md",
@@ -242,6 +244,7 @@ WITH_BLOCKS = (
     "docs/errors.md",
     "docs/observability.md",
     "docs/protocol.md",
+    "docs/scaling.md",
     "docs/settings.md",
 )
 WHOLE: dict[str, Callable[[], str]] = {"docs/vectors.json": vectors_file, ".env.example": env_example}
