@@ -91,13 +91,19 @@ class Run:
             self.tables |= growth.measure(store, points, sessions + ([100_000] if self.huge else []), self.say)
             self.remember(hiper)
             with self.optional():
-                self.scale_out(directory, store, rabbitmq.url, hiper)
+                self.scale_out(directory, store, hiper)
 
-    def scale_out(self, directory: Path, store: servers.Store, rabbitmq: str, one: systems.Hiper) -> None:
-        with servers.four_services(directory, store, rabbitmq, replicas=2) as deployment:
+    def scale_out(self, directory: Path, store: servers.Store, one: systems.Hiper) -> None:
+        """On a broker of its own: the assemblers of one broker share a queue, and so their buckets."""
+        with (
+            rabbitmq_server() as rabbitmq,
+            servers.four_services(directory, store, rabbitmq.url, replicas=2) as deployment,
+        ):
             two = systems.Hiper(deployment, name="two replicas")
             for name in ("64 KiB chunks, 16 devices", "1 MiB chunks, 16 devices"):
-                row = rows.uploads("two replicas of ingest and assembler", name, LOADS[name], [one, two], 3, self.say)
+                row = rows.uploads(
+                    "two replicas of ingest and assembler", name, LOADS[name], [one, two], min(3, self.rounds), self.say
+                )
                 self.rows.append(row)
 
     def on_files(self, directory: Path) -> None:

@@ -79,6 +79,10 @@ HEAD = [
 
 
 def table() -> str:
+    if not RESULTS.exists():
+        return (
+            "`make bench` measures what this is computed from; then `python -m scripts.generate_docs` writes it here."
+        )
     measured = {row["name"]: row for row in json.loads(RESULTS.read_text())["rows"] if "MinIO" in row["group"]}
     needs = [
         Need(devices, chunk, devices * PER_DEVICE * PEAK, measured[name]["cost"])

@@ -1,6 +1,8 @@
 """Which stored objects hold which bytes of an upload: derived by listing, every time."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +32,9 @@ from libs.common.store import (
     list_all,
     walk,
 )
+
+AT_ONCE = 8  # small pieces that are fetched at once
+AHEAD = 2**20  # bytes of them, and so what a reader holds in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +187,42 @@ def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
 
 
 async def read_pieces(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
-    """Stream the bytes of a plan. Raises ObjectNotFound when somebody else was faster."""
-    for extent, source in pieces:
-        start = extent.start - source.extent.start
-        async with source.store.get(source.key, start, start + extent.length) as blocks:
+    """Stream the bytes of a plan; small pieces are fetched several at once, for most of the time is spent waiting for
+    the store. Raises ObjectNotFound when somebody else was faster."""
+    for batch in _batches(pieces):
+        if len(batch) > 1:
+            for found in await asyncio.gather(*map(_read, batch), return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+            continue
+        async with _opened(batch[0]) as blocks:
             async for block in blocks:
                 yield block
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in order, some together: at most AT_ONCE of them, and AHEAD bytes unless it is one alone."""
+    batch, size = list[Piece](), 0
+    for piece in pieces:
+        if batch and (len(batch) == AT_ONCE or size + piece.extent.length > AHEAD):
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.extent.length
+    if batch:
+        yield batch
+
+
+async def _read(piece: Piece) -> bytes:
+    async with _opened(piece) as blocks:
+        return b"".join([block async for block in blocks])
+
+
+def _opened(piece: Piece) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    extent, source = piece
+    start = extent.start - source.extent.start
+    return source.store.get(source.key, start, start + extent.length)
 
 
 def full_parts(total_size: int, covered: Extents, parts: Iterable[int]) -> list[int]:

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from libs.common import gather
 from libs.common.events import ChunkReceived
 from libs.common.store import LEASE
 from tests.unit.core.world import FILE, PART, Node, World, content
@@ -101,10 +102,15 @@ class TestBytes:
         await node.advancer.advance(FILE)
         assert node.hooks.written - facts == 2 * TOTAL
 
-    async def test_assembling_holds_one_block_in_memory(self, world: World, node: Node) -> None:
+    @pytest.mark.parametrize(("ahead", "held"), [(2 * CHUNK, 2 * CHUNK), (CHUNK - 1, CHUNK), (TOTAL, PART)])
+    async def test_assembling_holds_no_more_in_memory_than_is_read_ahead(
+        self, world: World, node: Node, monkeypatch: pytest.MonkeyPatch, ahead: int, held: int
+    ) -> None:
+        monkeypatch.setattr(gather, "AHEAD", ahead)
         await node.send_all(content(TOTAL), CHUNK)
         await node.advancer.advance(FILE)
-        assert node.hooks.most_held == CHUNK
+        assert node.hooks.most_held == held
+        assert await world.final() == content(TOTAL)
 
 
 class TestReplicas:
