@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -123,6 +125,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["store", "files", "ceiling"], help="one part, and no report")
     parser.add_argument("--directory", type=Path, default=tools.BUILD, help="where the data goes while it runs")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
     run = Run(arguments)
     arguments.directory.mkdir(parents=True, exist_ok=True)
     parts = {"ceiling": run.ceiling, "store": run.on_the_store, "files": run.on_files}
