@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from libs.common.store import (
     Fence,
     FenceExpired,
+    ObjectNotFound,
     PartInfo,
     StoreUnavailable,
     Stream,
@@ -111,6 +112,23 @@ class TestOrder:
         (tmp_path / ".hiper" / "tmp" / "killed").touch()
         (tmp_path / "a" / ".hiper").touch()
         assert [info.key for info in await list_all(store, "")] == ["a/.hiper", "a/mine"]
+
+    async def test_a_link_is_no_object_and_what_it_leads_to_is_left_alone(
+        self, store: FilesystemStore, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        outside = tmp_path_factory.mktemp("outside") / "secret"
+        outside.write_bytes(b"secret")
+        await store.put("a/mine", b"")
+        (tmp_path / "a" / "link").symlink_to(outside)
+        with pytest.raises(ObjectNotFound):
+            await store.stat("a/link")
+        with pytest.raises(ObjectNotFound):
+            await read(store, "a/link")
+        await store.put("a/link", b"mine")
+        assert await read(store, "a/link") == b"mine"
+        (tmp_path / "a" / "other").symlink_to(outside)
+        await store.delete_many(["a/link", "a/other"])
+        assert outside.read_bytes() == b"secret"
 
     async def test_objects_that_vanish_during_the_listing_are_left_out(
         self, store: FilesystemStore, tmp_path: Path

@@ -54,7 +54,7 @@ class Reader:
         """Open it and read the first block. Raises ObjectNotFound. It stays readable while it is deleted."""
         _look(self._places, self._key)
         try:
-            self._fd = os.open(self._places.object(self._key), os.O_RDONLY)
+            self._fd = os.open(self._places.object(self._key), os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise ObjectNotFound(self._key) from None
         return self.read()
