@@ -18,6 +18,7 @@ from services.ingest.payload import Payload
 
 P = ParamSpec("P")
 T = TypeVar("T")
+WRITE = 32 * 1024  # bytes to the spool at once: a slow crowd must not keep the threads busy with crumbs
 log = structlog.get_logger(__name__)
 
 
@@ -150,7 +151,7 @@ async def receive(
 
 
 async def _fill(spool: bytearray | IO[bytes], blocks: AsyncIterator[bytes], extent: Extent, digester: Digester) -> None:
-    received = 0
+    received, unwritten = 0, bytearray()
     async for block in blocks:
         received += len(block)
         if received > extent.length:
@@ -158,11 +159,15 @@ async def _fill(spool: bytearray | IO[bytes], blocks: AsyncIterator[bytes], exte
         digester.update(memoryview(block))
         if isinstance(spool, bytearray):
             spool[received - len(block) : received] = block
-        else:
-            await _on_disk(spool.write, block)
+            continue
+        unwritten += block
+        if len(unwritten) >= WRITE:
+            await _on_disk(spool.write, unwritten)
+            unwritten = bytearray()
     if received < extent.length:
         raise wrong_length(extent, str(received))
     if not isinstance(spool, bytearray):
+        await _on_disk(spool.write, unwritten)
         await _on_disk(spool.flush)
 
 
