@@ -11,13 +11,16 @@ FIRST ?= 0
 COUNT ?= 1000000
 JOBS ?= $(shell nproc)
 
-.PHONY: run test lint format simulate soak bench alerts picture requirements clean
+.PHONY: run test chaos lint format simulate soak bench alerts picture requirements clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
 
 test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

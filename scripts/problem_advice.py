@@ -44,6 +44,8 @@ ADVICE: dict[Kind, str] = {
     Kind.NOT_READY: f"{_AGAIN} after `Retry-After`: the service is starting.",
     Kind.STORE_UNAVAILABLE: f"{_AGAIN} after `Retry-After`: nothing is acknowledged, but it may have been stored.",
     Kind.QUOTA_EXCEEDED: f"{_STOP} until files are deleted (`detail` names large ones). Uploads that are open go on.",
+    Kind.STORE_FULL: f"{_AGAIN} after `Retry-After`: it takes an operator to make room. Nothing is acknowledged, and "
+    "nothing of what was is lost.",
 }
 
 # What POST /upload, GET /files/{filename}/status, DELETE and POST /token answer to a device.

@@ -52,6 +52,7 @@ class Kind(ProblemType, Enum):
     NOT_READY = ProblemType("not-ready", 503, "The service is not ready", 2)
     STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The object store is away", 3)
     QUOTA_EXCEEDED = ProblemType("quota-exceeded", 507, "There is no room left for this device")
+    STORE_FULL = ProblemType("store-full", 507, "The server's storage is full", 30)
 
 
 class Problem(Exception):

@@ -60,6 +60,7 @@ _PROBLEMS = problem_responses(
     Kind.BUSY,
     Kind.NOT_READY,
     Kind.STORE_UNAVAILABLE,
+    Kind.STORE_FULL,
 )
 _BODY: dict[str, Any] = {
     "requestBody": {

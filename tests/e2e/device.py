@@ -3,7 +3,7 @@
 import asyncio
 import io
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,9 +38,18 @@ class Device:
             assert status in (0, 408, 429, 500, 502, 503), (status, answer)
             await asyncio.sleep(random.uniform(0.05, 0.5))
 
-    async def try_once(self, filename: str, total: int, start: int, payload: bytes, *, raw: bool = True) -> Answer:
+    async def try_once(
+        self,
+        filename: str,
+        total: int,
+        start: int,
+        payload: bytes,
+        *,
+        raw: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         self.tries += 1
-        headers, body = {}, payload
+        headers, body = dict(headers or {}), payload
         if not payload:
             headers["Content-Range"] = "bytes */0"
         elif raw:

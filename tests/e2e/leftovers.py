@@ -8,13 +8,18 @@ from libs.common.store.minio import MinioStore
 from tests.backends import MinioServer, RabbitmqServer
 
 
-async def keys_in(env: dict[str, str], minio: MinioServer, bucket: str) -> list[str]:
-    store = MinioStore(
+def minio_store(env: dict[str, str], minio: MinioServer, bucket: str) -> MinioStore:
+    """A bucket of the deployment: TEMP, PERM or AUTH."""
+    return MinioStore(
         endpoint=minio.endpoint,
         access_key=minio.access_key,
         secret_key=minio.secret_key,
         bucket=env[f"{bucket}_BUCKET"],
     )
+
+
+async def keys_in(env: dict[str, str], minio: MinioServer, bucket: str) -> list[str]:
+    store = minio_store(env, minio, bucket)
     try:
         return [info.key for info in await list_all(store, "")]
     finally:

@@ -25,6 +25,7 @@ class Process:
     module: str
     env: dict[str, str]
     log: Path
+    arguments: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     popen: subprocess.Popen[bytes] | None = None
 
@@ -36,7 +37,7 @@ class Process:
         names = {"PORT": str(self.port), "METRICS_PORT": str(self.port)}
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.env, **names}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-W", "error", "-m", self.module]
+            command = [sys.executable, "-W", "error", "-m", self.module, *self.arguments]
             self.popen = subprocess.Popen(command, env=environment, cwd=self.log.parent, stdout=log, stderr=log)
         if wait:
             self.wait_until_ready()

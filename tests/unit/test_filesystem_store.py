@@ -1,6 +1,7 @@
 """What the filesystem store promises beyond the contract (tests/contract/test_store.py)."""
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,6 +23,7 @@ from libs.common.store import (
     FenceExpired,
     ObjectNotFound,
     PartInfo,
+    StoreFull,
     StoreUnavailable,
     Stream,
     UploadNotFound,
@@ -225,6 +227,19 @@ class TestLock:
             await asyncio.sleep(0.7)
         assert [type(result) for result in await late] == [FenceExpired, FenceExpired]
         assert [info.key for info in await list_all(store, "")] == ["old"]
+
+    async def test_a_disk_without_room_is_a_store_that_is_full(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(fd: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(StoreFull, match="ENOSPC"):
+                await store.put("a", b"x")
+        assert temporary_files(tmp_path) == []
+        await store.put("a", b"x")
 
     async def test_who_holds_the_lock_for_long_makes_the_store_unavailable(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from libs.common.store import (
     FenceExpired,
     ObjectNotFound,
     PartInfo,
+    StoreFull,
     StoreUnavailable,
     Stream,
     UploadNotFound,
@@ -98,6 +99,11 @@ class TestTryingAgain:
             with pytest.raises(StoreUnavailable, match="InvalidAccessKeyId: check MINIO_ACCESS_KEY"):
                 await store.list("")
             assert len(script.requests) == 1
+
+    async def test_a_store_without_room_is_full(self) -> None:
+        async with store_that_hears(*[error(507, "XMinioStorageFull")] * 9) as (store, _):
+            with pytest.raises(StoreFull, match="the store is full"):
+                await store.put("k", b"x")
 
     async def test_a_busy_store_refuses_a_write_at_once(self) -> None:
         async with store_that_hears(*[SLOW_DOWN] * 9) as (store, script):

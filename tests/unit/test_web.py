@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from libs.common.jwks import KeysUnavailable
 from libs.common.problems import Kind, Problem
-from libs.common.store import StoreUnavailable
+from libs.common.store import StoreFull, StoreUnavailable
 from libs.common.web import create_app, problem_responses
 from libs.common.web.app import installed_version
 
@@ -45,6 +45,7 @@ def build(ready: Callable[[], Mapping[str, bool]] = dict) -> FastAPI:
         raise {
             "problem": Problem(Kind.BUSY, "Come back", queue=7),
             "store": StoreUnavailable(SECRET_DETAIL),
+            "full": StoreFull(SECRET_DETAIL),
             "keys": KeysUnavailable(SECRET_DETAIL),
             "teapot": HTTPException(418, "Short and stout", headers={"X-Handle": "here"}),
             "bug": RuntimeError(SECRET_DETAIL),
@@ -128,8 +129,10 @@ async def test_a_method_that_is_not_taken_names_those_that_are(client: httpx.Asy
     assert answer.headers["allow"] == "GET"
 
 
-@pytest.mark.parametrize(("how", "kind"), [("store", Kind.STORE_UNAVAILABLE), ("keys", Kind.NOT_READY)])
-async def test_what_is_away_is_a_503_that_tells_nothing_of_the_inside(
+@pytest.mark.parametrize(
+    ("how", "kind"), [("store", Kind.STORE_UNAVAILABLE), ("full", Kind.STORE_FULL), ("keys", Kind.NOT_READY)]
+)
+async def test_a_store_that_is_away_or_full_tells_nothing_of_the_inside(
     client: httpx.AsyncClient, how: str, kind: Kind
 ) -> None:
     with capture_logs() as logs:

@@ -31,6 +31,10 @@ class StoreUnavailable(StoreError):
     """The store is away, full or failing. The call may or may not have taken effect, now or later."""
 
 
+class StoreFull(StoreUnavailable):
+    """The store is there and has no room: it takes somebody to make some."""
+
+
 class StoreRefused(StoreUnavailable):
     """The store is there and says no: wrong credentials, or no right to do this. Asking again does not help."""
 

@@ -12,24 +12,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from libs.common.store import StoreRefused, StoreUnavailable
+from libs.common.store import StoreFull, StoreRefused, StoreUnavailable
 from libs.common.store._bodies import Bytes
 
 LOCK_WAIT = 4.0  # seconds: another process holds a lock for milliseconds, unless it was stopped
 _LOCK_POLL = 0.002  # seconds
 
 
-_FOR_GOOD = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}  # a person must change something
+_KINDS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR), StoreRefused),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), StoreFull),
+}
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """What the operating system refuses is a store that is away (disk full, broken) or that refuses (read-only)."""
+    """What the operating system refuses is a store that is away (broken), that is full, or that refuses (read-only)."""
     try:
         yield
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "OSError")
-        kind = StoreRefused if error.errno in _FOR_GOOD else StoreUnavailable
+        kind = _KINDS.get(error.errno or 0, StoreUnavailable)
         raise kind(f"{name}: {error.strerror}") from error
 
 

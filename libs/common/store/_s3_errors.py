@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from libs.common.store import FenceExpired, ObjectNotFound, StoreRefused, StoreUnavailable, UploadNotFound
+from libs.common.store import FenceExpired, ObjectNotFound, StoreFull, StoreRefused, StoreUnavailable, UploadNotFound
 from libs.common.store._s3_body import Upload
 from libs.common.store._s3_xml import Document
 
@@ -55,6 +55,8 @@ def failure(what: str, fenced: bool, status: int, code: str, message: str) -> Ex
             return FenceExpired(what)
         return ClockDiffers(f"{what}: the clocks of this machine and of the store differ too much ({code})")
     text = f"{what}: the store answered {status} {code}" + (f": {ADVICE[code]}" if code in ADVICE else "")
+    if status == 507:  # RFC 4918, section 11.5: MinIO's XMinioStorageFull, a quota
+        return StoreFull(text)
     return Refused(text, code) if 300 <= status < 500 and status not in _AGAIN else StoreUnavailable(text)
 
 

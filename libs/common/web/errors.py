@@ -15,7 +15,7 @@ from starlette.routing import Match
 
 from libs.common.jwks import KeysUnavailable
 from libs.common.problems import Kind, Problem
-from libs.common.store import StoreUnavailable
+from libs.common.store import StoreFull, StoreUnavailable
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -83,6 +83,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_invalid_request)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(StoreUnavailable)(_store_unavailable)
+    app.exception_handler(StoreFull)(_store_full)
     app.exception_handler(KeysUnavailable)(_keys_unavailable)
 
 
@@ -118,6 +119,11 @@ def _allowed(request: Request) -> list[str]:
 async def _store_unavailable(_request: Request, error: StoreUnavailable) -> JSONResponse:
     log.warning("store_unavailable", error=str(error))
     return render(Problem(Kind.STORE_UNAVAILABLE, "Try again in a moment"))
+
+
+async def _store_full(_request: Request, error: StoreFull) -> JSONResponse:
+    log.error("store_full", error=str(error))
+    return render(Problem(Kind.STORE_FULL, "Nothing more can be stored until somebody makes room. Try again then"))
 
 
 async def _keys_unavailable(_request: Request, error: KeysUnavailable) -> JSONResponse:

@@ -1,0 +1,140 @@
+"""SIGKILL at every named step of the way of a chunk, of `advance` and of closing: nothing acknowledged is lost."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from libs.common.layout import MIN_PART_SIZE
+from libs.common.store import ObjectStore, list_all
+from libs.common.store.filesystem import FilesystemStore
+from tests.backends import MinioServer, RabbitmqServer
+from tests.e2e.conftest import backend_env
+from tests.e2e.device import new_device
+from tests.e2e.leftovers import minio_store, nothing_left
+from tests.faults.lanes import Case, Lane, cases, closing, faulty_deployment, started
+from tests.faults.points import GROUPS, Step
+from tests.faults.stories import Upload, count_returned, expected_key
+from tests.faults.tables import table
+
+pytestmark = pytest.mark.timeout(900)  # seconds: a hundred processes are started
+LANES = 4  # servers at once
+PART = 64 * 2**10  # bytes
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_nothing_is_lost_whichever_step_a_server_on_a_directory_dies_at(group: str, tmp_path: Path) -> None:
+    await _all_on_directories(tmp_path, group, cases(GROUPS[group], "before"))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("group", GROUPS)
+async def test_nothing_is_lost_whichever_step_a_server_on_a_directory_dies_after(group: str, tmp_path: Path) -> None:
+    await _all_on_directories(tmp_path, group, cases(GROUPS[group], "after"))
+
+
+async def _all_on_directories(directory: Path, group: str, every: Sequence[Case]) -> None:
+    lanes = (_on_directory(make_directory(directory / str(n)), every[n::LANES]) for n in range(LANES))
+    told = [row for rows in await asyncio.gather(*lanes) for row in rows]
+    tell(f"Killed on a directory: {group}", told)
+
+
+def make_directory(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+async def _on_directory(directory: Path, every: Sequence[Case]) -> list[tuple[Case, Upload]]:
+    temp, perm = FilesystemStore(directory / "data/temp"), FilesystemStore(directory / "data/perm")
+    env = {
+        "RECOVERY_INTERVAL": "1",
+        "CLEANUP_INTERVAL": "1",
+        "STALE_THRESHOLD": stale_threshold(every),
+        "HIPER_PART_SIZE": str(PART),
+    }
+    server = faulty_deployment(directory, env, {"serve": "services.embedded.serve"})
+    async with closing(temp, perm), started(server) as deployment:
+        return await checked(Lane(deployment, temp, perm, PART), every)
+
+
+SHORT = (
+    Case("after", Step("put", "chunk", "whole", service="ingest")),
+    Case("before", Step("publish", "ChunkReceived", "whole", service="ingest")),
+    Case("after", Step("put", "assembly", "whole")),
+    Case("after", Step("put_part", "file", "whole", 2)),
+    Case("after", Step("complete_multipart", "file", "declared")),
+    Case("before", Step("delete_many", "chunk", "whole")),
+    Case("before", Step("delete_many", "chunk", "cancelled")),
+    Case("before", Step("delete_many", "closing", "wrong")),
+)
+
+
+async def test_nothing_is_lost_whichever_service_dies_beside_minio_and_rabbitmq(
+    tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer
+) -> None:
+    tell("Killed beside MinIO and RabbitMQ", await _on_backends(tmp_path, minio, rabbitmq, SHORT))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("group", GROUPS)
+async def test_nothing_is_lost_whichever_step_a_service_dies_at_beside_minio_and_rabbitmq(
+    group: str, tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer
+) -> None:
+    every = cases(GROUPS[group], "before", "after")
+    tell(f"Killed beside MinIO and RabbitMQ: {group}", await _on_backends(tmp_path, minio, rabbitmq, every))
+
+
+async def _on_backends(
+    directory: Path, minio: MinioServer, rabbitmq: RabbitmqServer, every: Sequence[Case]
+) -> list[tuple[Case, Upload]]:
+    env = backend_env(minio, rabbitmq)
+    intervals = {"RECOVERY_INTERVAL": "2", "CLEANUP_INTERVAL": "2", "STALE_THRESHOLD": stale_threshold(every)}
+    modules = {name: f"services.{name}" for name in ("auth", "ingest", "assembler", "janitor")}
+    temp, perm = (minio_store(env, minio, bucket) for bucket in ("TEMP", "PERM"))
+    with faulty_deployment(directory, {**env, **intervals}, modules) as deployment:
+        async with closing(temp, perm):
+            told = await checked(Lane(deployment, temp, perm, MIN_PART_SIZE), every)
+        await nothing_left(env, minio, rabbitmq)
+        return told
+
+
+def stale_threshold(every: Sequence[Case]) -> str:
+    """Seconds: few where the stories need uploads that went stale. Else enough for an upload to go on after a restart,
+    and few enough to wait for: the facts of a file whose clean-up was interrupted may stay for so long."""
+    need = {"gap", "islands", "grown", "dropped", "resumed"}
+    return "20" if need.isdisjoint(case.step.story for case in every) else "1"
+
+
+async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]]:
+    """The uploads of the cases, counted. Nothing temporary is left, and in permanent storage what belongs there."""
+    async with new_device(lane.deployment, "car-17") as car:
+        told = await lane.run(car, every)
+        for _, upload in told:
+            await count_returned(upload, lane.perm)
+    await emptied(lane.temp)
+    expected = [key for _, upload in told if (key := expected_key(upload))]
+    for info in await list_all(lane.perm, ""):
+        assert info.key.startswith("digests/") or any(info.key.startswith(key) for key in expected), info.key
+    return told
+
+
+async def emptied(temp: ObjectStore, within: float = 60) -> None:
+    deadline = time.monotonic() + within
+    while left := [info.key for info in await list_all(temp, "")]:
+        assert time.monotonic() < deadline, left
+        await asyncio.sleep(0.2)
+
+
+def tell(title: str, told: Sequence[tuple[Case, Upload]]) -> None:
+    """Add the rows to the run's tables; nothing may be lost."""
+    rows = table(title, "killed", "acknowledged, bytes", "came back", "lost", "ended")
+    lost = {}
+    for case, upload in told:
+        acknowledged = upload.acknowledged.total()
+        numbers = (acknowledged, upload.returned, acknowledged - upload.returned)
+        rows.rows.append((str(case), *(f"{number:,}" for number in numbers), upload.ended))
+        lost[str(case)] = numbers[2]
+    assert not any(lost.values()), lost
