@@ -7,7 +7,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,19 @@ def prometheus(directory: Path, targets: Mapping[str, list[int]], rules: str = "
     with (directory / "prometheus.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        yield _ready(Prometheus(f"http://127.0.0.1:{port}"), directory / "prometheus.log")
+        number = sum(map(len, targets.values()))
+        yield _ready(Prometheus(f"http://127.0.0.1:{port}"), number, directory / "prometheus.log")
     finally:
         server.terminate()
         server.wait(timeout=20)
 
 
-def _ready(server: Prometheus, log: Path) -> Prometheus:
+def _ready(server: Prometheus, targets: int, log: Path) -> Prometheus:
+    """Once it has tried to scrape each of so many targets."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
-        try:
-            server.ask("query", query="1")
-            return server
-        except OSError:
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        with suppress(OSError):
+            if server.ask("query", query=f"count(up) == {targets}")["result"]:
+                return server
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)

@@ -142,27 +142,29 @@ async def trial(directory: Path, extra: int) -> AsyncIterator[Trial]:
 # -- causes
 
 
-async def with_hiccups(halt: Callable[[], Any], go_on: Callable[[], Any], pause: float, until: Any) -> None:
-    """Halt something for `pause` seconds, again and again, until the awaitable is done."""
+async def with_hiccups(
+    halt: Callable[[], Any], go_on: Callable[[], Any], times: tuple[float, float], until: Any
+) -> None:
+    """Halt something and let it go on, for so many seconds each, until the awaitable is done."""
     waiting = asyncio.ensure_future(until)
     while not waiting.done():
         await asyncio.to_thread(halt)
-        await asyncio.sleep(pause)
+        await asyncio.sleep(times[0])
         await asyncio.to_thread(go_on)
-        await asyncio.sleep(pause / 3)
+        await asyncio.sleep(times[1])
     await waiting
 
 
 async def a_slow_store(it: Trial) -> None:
     container = it.minio.container.get_wrapped_container()
-    await with_hiccups(container.pause, container.unpause, 0.3, it.fired("HiperStoreSlow", "HiperTokensSlow"))
+    await with_hiccups(container.pause, container.unpause, (0.3, 0.1), it.fired("HiperStoreSlow", "HiperTokensSlow"))
 
 
 async def a_slow_assembler(it: Trial) -> None:
     process = it.processes["assembler"].popen
     assert process
     stop, go_on = (lambda: process.send_signal(signal.SIGSTOP)), (lambda: process.send_signal(signal.SIGCONT))
-    await with_hiccups(stop, go_on, 4.5, it.fired("HiperFilesLate"))
+    await with_hiccups(stop, go_on, (4.5, 3), it.fired("HiperFilesLate"))
 
 
 async def a_wrong_digest(it: Trial) -> None:
