@@ -126,6 +126,11 @@ class TestOrder:
             await store.stat("a/link")
         with pytest.raises(ObjectNotFound):
             await read(store, "a/link")
+        with pytest.raises(ObjectNotFound):
+            await store.put("copy", store.origin("a/link", 6))
+        upload = await store.create_multipart("copy", part_size=6)
+        with pytest.raises(ObjectNotFound):
+            await store.put_part("copy", upload, 1, store.origin("a/link", 6))
         await store.put("a/link", b"mine")
         assert await read(store, "a/link") == b"mine"
         (tmp_path / "a" / "other").symlink_to(outside)

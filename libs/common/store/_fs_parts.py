@@ -88,8 +88,8 @@ def put_part(upload: Upload, number: int, body: Bytes) -> PartInfo:
 def copy_part(upload: Upload, number: int, origin: Origin) -> PartInfo:
     """A part that is an object already. Raises ObjectNotFound."""
     with original(origin) as path:
-        source = open(path, "rb", buffering=0)  # noqa: SIM115  # closed below: what it is for is not about the origin
-    with source as file:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(fd, "rb", buffering=0) as file:
         if not origin.size:
             return put_part(upload, number, b"")
         with mmap(file.fileno(), origin.size, prot=PROT_READ) as mapped, memoryview(mapped) as view:

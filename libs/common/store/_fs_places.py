@@ -1,6 +1,7 @@
 """Where things are below a root directory."""
 
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,10 @@ def original(origin: Origin) -> Iterator[bytes]:
     """The path of an object that is being copied. Raises ObjectNotFound where it is not there."""
     places = Places(Path(origin.place))
     try:
-        yield places.object(origin.key)
+        path = places.object(origin.key)
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise ObjectNotFound(origin.key)
+        yield path
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         places.check_there()
         raise ObjectNotFound(origin.key) from None
