@@ -1,6 +1,7 @@
 """Time, handed to the protocol core so that it can be simulated."""
 
 import asyncio
+import sys
 import time
 from typing import Protocol
 
@@ -9,7 +10,8 @@ class Clock(Protocol):
     """Where the core gets its time from."""
 
     def monotonic(self) -> float:
-        """Seconds on this process's own clock that never goes back. Not comparable between processes."""
+        """Seconds on this process's own clock that never goes back. Not comparable between processes. It goes on while
+        the process is stopped, or a lease would outlast the stop."""
         ...
 
     def time(self) -> float:
@@ -23,7 +25,8 @@ class SystemClock:
     """The machine's clock."""
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        # On Linux CLOCK_MONOTONIC stands still while the machine is suspended (clock_gettime(2)).
+        return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
     def time(self) -> float:
         return time.time()

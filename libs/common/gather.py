@@ -142,10 +142,10 @@ async def gather(buckets: Buckets, look: Look, assembled: Collection[int] = ()) 
 
 
 async def take_stock(buckets: Buckets, look: Look) -> Stock:
-    """Every byte of the open upload that is durable. Chunks in assembled parts are not listed."""
-    assembly = await find_assembly(buckets.perm, look)
+    """Every byte of the open upload that is durable and stays. Chunks in assembled parts are not listed."""
+    assembly = None if look.closing else await find_assembly(buckets.perm, look)
     parts = assembly.parts if assembly else {}
-    sources = await gather(buckets, look, parts)
+    sources = [s for s in await gather(buckets, look, parts) if s.is_partial or s.modified <= look.kept_until]
     durable = coverage(sources)
     for part in parts:
         durable.add(part_extent(look.open[0].total_size, part))

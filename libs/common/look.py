@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 
 from libs.common.clock import Clock
 from libs.common.layout import (
     REASONS,
     FileId,
     Reason,
+    closing_fact,
     opener_of,
     parse_session_key,
     sessions_prefix,
@@ -81,6 +83,13 @@ class Look:
     @cached_property
     def closing(self) -> set[Reason]:
         return {reason for session in self.sessions.values() for reason in session.closing}
+
+    @property
+    def kept_until(self) -> float:
+        """What was stored until then, in the store's time, counts for sure. A chunk that comes later, while its upload
+        is being closed, is not acknowledged and may have come too late for the closer to see it."""
+        markers = [s.facts[closing_fact(r)].modified for s in self.sessions.values() for r in s.marked("closing/")]
+        return min(markers, default=inf) + LEASE
 
     @cached_property
     def open(self) -> list[Session]:

@@ -44,6 +44,12 @@ def reason_of(seen: Look) -> Reason | None:
     return next((reason for reason in PRECEDENCE if reason in seen.closing), None)
 
 
+def newest_marker(seen: Look) -> float:
+    """When the file was last marked to be closed, in the store's time."""
+    facts = [(fact, info) for session in seen.sessions.values() for fact, info in session.facts.items()]
+    return max((info.modified for fact, info in facts if fact.startswith("closing/")), default=0.0)
+
+
 class Closer:
     """Ends uploads: once their markers are there and a lease has passed, it has the file alone."""
 
@@ -86,8 +92,7 @@ class Closer:
 
     async def _close(self, seen: Look, reason: Reason) -> None:
         first = await self._mark_all(seen, reason)
-        await self._clock.sleep(SETTLE)  # from here on nobody acknowledges a chunk
-        seen = await self._same_closing(seen.file, reason, first)
+        seen = await self._wait(seen.file, reason, first)
         sessions = await self._mark_all(seen, reason)  # those too that were opened at the last moment
         if not any(reason in seen.sessions[session].marked("closed/") for session in sessions):
             closing = _Closing(self._buckets, self._bus, self._clock, self._watch, seen.file, reason, sessions)
@@ -98,8 +103,19 @@ class Closer:
             keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
             await self._buckets.temp.delete_many(keys)
 
+    async def _wait(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> Look:
+        """Until nobody acknowledges a chunk, nor tells that it is durable, that this closer might not see (see
+        `Look.kept_until`). The closing may have been marked again meanwhile, by who looked before it was marked."""
+        marked = newest_marker(await self._same_closing(file, reason, sessions))
+        while True:
+            await self._clock.sleep(SETTLE)
+            seen = await self._same_closing(file, reason, sessions)
+            if newest_marker(seen) == marked:
+                return seen
+            marked = newest_marker(seen)
+
     async def _same_closing(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> Look:
-        """Look again: whether the closing for which this one waited is still going on."""
+        """Look again: whether the closing for which this one waits is still going on."""
         seen = await look(self._buckets.temp, file, self._clock)
         if reason_of(seen) != reason or any(s not in seen.sessions or not seen.sessions[s].closing for s in sessions):
             raise Superseded("another closer finished, or it was cancelled meanwhile")

@@ -10,10 +10,11 @@ from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import Event
 from libs.common.store import Buckets, StoreUnavailable
-from libs.common.sweep import Ages, Need, store_time, sweep
+from libs.common.sweep import Ages, Finding, Need, store_time, sweep
 from services.assembler.handling import Assembler
 
 log = structlog.get_logger(__name__)
+_AT_ONCE = 64  # files that a sweep of its own works on
 
 
 class Worker:
@@ -60,11 +61,24 @@ class Worker:
                     log.warning("store unavailable, will sweep again", error=str(error))
 
     async def recover(self) -> None:
-        """Handle what a sweep finds, as if the janitor's events had come."""
-        now = await store_time(self._buckets.temp)
-        async for finding in sweep(self._buckets.temp, now, self._ages):
-            if finding.need in {Need.CLOSING, Need.STALLED, Need.STALE}:
-                try:
-                    await self._assembler.handle(finding.event("/hiper/assembler"))
-                except Exception:
-                    log.exception("sweep could not finish a file", file=finding.file)
+        """Handle what a sweep finds, as if the janitor's events had come. Several files at once: a closing takes
+        seconds, most of which it waits."""
+        now, running = await store_time(self._buckets.temp), set[asyncio.Task[None]]()
+        try:
+            async for finding in sweep(self._buckets.temp, now, self._ages):
+                if finding.need in {Need.CLOSING, Need.STALLED, Need.STALE}:
+                    if len(running) >= _AT_ONCE:
+                        _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    running.add(asyncio.create_task(self._take_up(finding)))
+        except asyncio.CancelledError:
+            for task in running:
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _take_up(self, finding: Finding) -> None:
+        try:
+            await self._assembler.handle(finding.event("/hiper/assembler"))
+        except Exception:
+            log.exception("sweep could not finish a file", file=finding.file)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
@@ -20,7 +20,7 @@ from libs.common.gather import (
 from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_prefix, total_size_of
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectNotFound
+from libs.common.store import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
 
 _TRIES = 3  # how often the bytes may move while they are being read
 State = Literal["pending", "partial", "complete"]
@@ -51,6 +51,11 @@ class FileState:
         return self.sessions[0] if self.sessions else ""
 
 
+def is_of(state: FileState, done: ObjectInfo) -> bool:
+    """Whether a complete file is what an upload became, and not another file of that name and size."""
+    return done.size == state.total_size and (not state.sessions or done.metadata.get("session") in state.sessions)
+
+
 class FileReader:
     """Answers for files: state and bytes."""
 
@@ -60,22 +65,38 @@ class FileReader:
 
     async def state(self, file: FileId) -> FileState:
         """Raises the problems NOT_FOUND and REJECTED."""
-        seen = await look(self._buckets.temp, file, self._clock)
-        if "cancel" not in seen.closing:
-            unfinished = await self._uploading(seen) if seen.open else None
-            # Looked for after the chunks: a file that is completed meanwhile loses these only after it is there.
-            found = await self._complete(file) or unfinished or await self._partial(file)
-            # A partial file that is completed meanwhile goes only after the file is there.
-            found = found or await self._complete(file)
-            if found:
+        for _ in range(_TRIES):
+            seen = await look(self._buckets.temp, file, self._clock)
+            found = None if "cancel" in seen.closing else await self._found(seen)
+            if not found:
+                await self._refuse(seen)
+            elif found.state != "pending" or seen.closing or await self._stands(seen):
                 return found
-            if (await self._buckets.perm.list(rejected_prefix(file), limit=1)).objects:
-                raise Problem(
-                    Kind.REJECTED,
-                    "The bytes did not match the declared Repr-Digest. They are kept apart for the operator; "
-                    "a new upload of this name starts from byte 0.",
-                )
-        raise Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")
+        raise StoreUnavailable("the upload changes faster than it can be looked at")
+
+    async def _found(self, seen: Look) -> FileState | None:
+        unfinished = await self._uploading(seen) if seen.open else None
+        # Looked for after the chunks: a file that is completed meanwhile loses these only after it is there.
+        found = await self._complete(seen.file) or unfinished or await self._partial(seen.file)
+        # A partial file that is completed meanwhile goes only after the file is there.
+        return found or await self._complete(seen.file)
+
+    async def _stands(self, seen: Look) -> bool:
+        """Whether nothing began to be closed before the chunks were listed: then all of them stay."""
+        if not seen.expired(self._clock.monotonic()):
+            return True
+        again = await look(self._buckets.temp, seen.file, self._clock)
+        return again.shows_open(session.id for session in seen.open)
+
+    async def _refuse(self, seen: Look) -> NoReturn:
+        rejected = await self._buckets.perm.list(rejected_prefix(seen.file), limit=1)
+        if rejected.objects and "cancel" not in seen.closing:
+            raise Problem(
+                Kind.REJECTED,
+                "The bytes did not match the declared Repr-Digest. They are kept apart for the operator; "
+                "a new upload of this name starts from byte 0.",
+            )
+        raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")
 
     async def _uploading(self, seen: Look) -> FileState:
         stock = await take_stock(self._buckets, seen)
@@ -112,7 +133,8 @@ class FileReader:
     async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
         """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile.
 
-        An upload that is completed or parked on the way is read on from where its bytes are by then.
+        An upload that is completed or parked on the way is read on from where its bytes are by then; not one that was
+        completed by another session, which may have begun anew with other bytes.
         """
         at, size = extent.start, part_size(state.total_size)
         tries = _TRIES
@@ -139,7 +161,7 @@ class FileReader:
         pieces = plan(sources, piece)
         if pieces is None:
             done = await complete_file(self._buckets.perm, state.file)
-            if done is None or done.size != state.total_size:
+            if done is None or not is_of(state, done):
                 raise ObjectNotFound(state.file.filename)
             whole = Source(Extent(0, done.size), self._buckets.perm, file_key(state.file), done.modified, session="")
             pieces = [Piece(piece, whole)]

@@ -194,8 +194,9 @@ class Views:
     async def _cold(self, seen: Look, entry: Entry) -> View | Complete:
         if self.replica not in seen.writers:
             seen = await self._join(seen, entry)
-        if entry.registered_at is None:  # registered, but forgotten when
+        if entry.registered_at is None:  # registered, but forgotten when, and whether every put of then succeeded
             entry.registered_at = self._clock.monotonic()
+            entry.unsure.update(session.id for session in seen.open)
         stock = await take_stock(self._buckets, seen)
         # Looked for last: a file that is completed meanwhile loses its chunks only after it is there.
         done = await self._complete(seen)

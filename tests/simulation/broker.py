@@ -6,7 +6,7 @@ from typing import Protocol
 
 from libs.common.bus import Handler, Limits
 from libs.common.events import Event
-from tests.simulation.loop import Loop, Process
+from tests.simulation.loop import Due, Loop, Process
 from tests.simulation.odds import Odds
 
 
@@ -33,6 +33,7 @@ class Broker:
     heard: Callable[[Event], None]
     consumers: list[tuple[Process, Handler]] = field(default_factory=list)
     waiting: list[Message] = field(default_factory=list)
+    far: dict[Message, Due] = field(default_factory=dict)  # messages that come long after they were sent
     under_way: int = 0
     limits: Limits = field(default_factory=Limits)
 
@@ -43,15 +44,27 @@ class Broker:
         if not event.for_assembler or (not odds.quiet and random() < odds.lost):
             return
         for _ in range(1 if odds.quiet or random() >= odds.doubled else 2):
-            far = not odds.quiet and random() < odds.delayed
-            self._send(Message(event), random() * (odds.longest_delay if far else 0.05))
+            message = Message(event)
+            if not odds.quiet and random() < odds.delayed:
+                self.far[message] = self._send(message, random() * odds.longest_delay)
+            else:
+                self._send(message, random() * 0.05)
 
-    def _send(self, message: Message, delay: float) -> None:
+    def flush(self) -> None:
+        """What is still under way comes within a minute."""
+        for message, due in list(self.far.items()):
+            due.cancel()
+            self.under_way -= 1
+            self._send(message, 60 * self.site.odds.chance.random())
+
+    def _send(self, message: Message, delay: float) -> Due:
         self.under_way += 1
-        self.loop.call_later(delay, self._arrive, message, context=self.site.outside.context)
+        due: Due = self.loop.call_later(delay, self._arrive, message, context=self.site.outside.context)
+        return due
 
     def _arrive(self, message: Message) -> None:
         self.under_way -= 1
+        self.far.pop(message, None)
         self.waiting.append(message)
         self.deal()
 

@@ -169,7 +169,8 @@ class Device:
 
     async def status(self) -> Answer:
         oracle, node = self.oracle, self._replica()
-        life, cancelled, floor, had = oracle.life, oracle.cancelled, oracle.told, list(oracle.acked)
+        life, cancelled, had = oracle.life, oracle.cancelled, list(oracle.acked)
+        floor = max(oracle.told, oracle.seen)
 
         async def ask() -> FileState | Kind:
             return await node.reader.state(self.file)
@@ -206,15 +207,21 @@ class Device:
             self._begin()
 
     async def _download(self) -> None:
-        oracle, node, life = self.oracle, self._replica(), self.oracle.life
+        node, life = self._replica(), self.oracle.life
 
         async def download() -> bytes:
             state = await node.reader.state(self.file)
             return b"".join([block async for block in node.reader.blocks(state, Extent(0, state.offset))])
 
         await self.desk.ask(
-            node, f"download {self.file.filename}", download, lambda data: oracle.downloaded(life, data), bound=True
+            node, f"download {self.file.filename}", download, lambda data: self._downloaded(life, data), bound=True
         )
+
+    def _downloaded(self, life: int, data: bytes) -> None:
+        self.oracle.downloaded(life, data)
+        lives = range(life, self.oracle.life + 1)
+        if self.oracle.honest and all(data != content(len(data), each) for each in lives):
+            self.site.violated(f"{self.file.filename}: a download mixes uploads: {data!r}")
 
     async def _idle(self) -> None:
         chance = self.site.odds.chance

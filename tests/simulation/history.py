@@ -128,6 +128,7 @@ def _noise(world: World) -> None:
 def _quiet(world: World, stale: float, recovery: float) -> None:
     """Faults end; devices finish what they want to finish; then nothing temporary stays."""
     world.odds.quiet = True
+    world.broker.flush()
     if world.chance.random() < 0.3:  # everybody comes long after everything was left alone
         world.loop.run_until(lambda: bool(world.violations), world.loop.now + 2 * stale)
     goals = [world.chance.choice(("complete", "complete", "abandon", "cancel")) for _ in world.devices]
@@ -139,7 +140,7 @@ def _quiet(world: World, stale: float, recovery: float) -> None:
         elif task.done() and task.exception():
             raise task.exception()  # type: ignore[misc]
     _run(world, lambda: False, 2 * max(HESITATIONS))  # who was held up before has come to act by then
-    _run(world, lambda: not (world.temp.objects or world.broker.under_way), 10_100 + 10 * (stale + recovery + 30))
+    _run(world, lambda: not (world.temp.objects or world.broker.under_way), 200 + 10 * (stale + recovery + 30))
 
 
 def _run(world: World, done: Any, longest: float) -> None:

@@ -44,7 +44,8 @@ class Oracle:
     sent: dict[int, set[int]] = field(default_factory=dict)
     acked: Content = field(default_factory=dict)
     total: int | None = None  # of what was acknowledged
-    told: int = 0  # the greatest next_expected_byte of an answer
+    told: int = 0  # the greatest next_expected_byte of an acknowledgement
+    seen: int = 0  # and of a status, which shows chunks too of which the replica that stores them has no answer yet
     declared: set[str] = field(default_factory=set)
     # Declared for a session, and acknowledged while bytes were missing.
     binding: set[tuple[str, str]] = field(default_factory=set)
@@ -63,7 +64,7 @@ class Oracle:
         self.life += 1
         self.cancelling = self.cancelled = self.rejected = False
         self.sent, self.acked, self.sizes, self.declared, self.binding = {}, {}, set(), set(), set()
-        self.told, self.total = 0, None
+        self.told, self.seen, self.total = 0, 0, None
 
     # -- what they are answered
 
@@ -79,6 +80,7 @@ class Oracle:
             self._expect(self.acked.get(at, byte) == byte, f"acknowledged two values for byte {at}")
             self.acked[at] = byte
         self._offset(ack.offset, floor)
+        self.told = max(self.told, ack.offset)
         if declared and ack.offset < total:
             self.binding.add((ack.session, declared))
         self.look(f"bytes {start} to {start + len(data)} were acknowledged")
@@ -94,6 +96,7 @@ class Oracle:
         if self.rejected or self.may_reject:
             return
         self._offset(state.offset, floor)
+        self.seen = max(self.seen, state.offset)
         shown = {at for run in state.durable for at in range(*run)}
         self._expect(shown.issuperset(had), f"the status misses bytes: {sorted(set(had) - shown)}")
         if not self.sizes or state.total_size in self.sizes:
@@ -135,7 +138,7 @@ class Oracle:
         aside = [dict(enumerate(stored.data)) for stored in self._under(self.perm, rejected_prefix(self.file))]
         if self.may_reject and any(self.acked.items() <= content.items() for content in aside):
             self.rejected = True
-            self.acked, self.told, self.total = {}, 0, None
+            self.acked, self.told, self.seen, self.total = {}, 0, 0, None
             return
         wrong = {at: (byte, there.get(at)) for at, byte in self.acked.items() if there.get(at) != byte}
         self._expect(False, f"acknowledged bytes are gone or changed (acknowledged, there): {wrong}, after {why}")
@@ -191,7 +194,6 @@ class Oracle:
             there = self.content(self.total)
             gap = next((at for at in range(offset) if at not in there), None)
             self._expect(gap is None, f"next_expected_byte is {offset}, but byte {gap} is not durable")
-        self.told = max(self.told, offset)
 
     def _expect(self, right: bool, what: str) -> None:
         if not right:

@@ -5,17 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from libs.common.look import SETTLE
-from libs.common.store import (
-    Body,
-    Fence,
-    Listing,
-    ObjectInfo,
-    Origin,
-    PartInfo,
-    StoreError,
-    StoreUnavailable,
-    Stream,
-)
+from libs.common.store import Body, Fence, Listing, ObjectInfo, Origin, PartInfo, StoreError, StoreUnavailable, Stream
 from tests.simulation.bucket import Bucket, Upload
 from tests.simulation.loop import Process
 from tests.simulation.odds import Odds, Plan
@@ -58,9 +48,6 @@ class SimStore:
 
     async def close(self) -> None: ...
 
-    def origin(self, key: str, size: int) -> Origin:
-        return Origin("temp" if self._bucket is self._site.temp else "perm", key, size)
-
     async def put(
         self,
         key: str,
@@ -70,7 +57,7 @@ class SimStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        data = await self._content(body)
+        data = await self._read(body)
         await self._call("put", key, lambda: self._bucket.put(key, data(), fence, content_type, metadata or {}))
 
     @asynccontextmanager
@@ -124,7 +111,7 @@ class SimStore:
         return await self._call("create_multipart", key, lambda: self._bucket.create_multipart(upload))
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
-        data = await self._content(body)
+        data = await self._read(body)
         return await self._call(
             "put_part", key, lambda: self._bucket.put_part(key, upload_id, number, data()), (upload_id, number)
         )
@@ -142,13 +129,16 @@ class SimStore:
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         await self._call("abort_multipart", key, lambda: self._bucket.abort(upload_id), upload_id)
 
-    async def _content(self, body: Body) -> Callable[[], bytes]:
-        """The bytes, as they are when the request takes effect: the store reads an Origin by itself, then."""
+    def origin(self, key: str, size: int) -> Origin:
+        return Origin("temp" if self._bucket is self._site.temp else "perm", key, size)
+
+    async def _read(self, body: Body) -> Callable[[], bytes]:
+        """The bytes, read already; of an Origin the store reads them when the request takes effect."""
         if isinstance(body, Origin):
-            source = self._site.temp if body.place == "temp" else self._site.perm
-            return lambda: source.find(body.key).data
+            bucket = self._site.temp if body.place == "temp" else self._site.perm
+            return lambda: bucket.find(body.key).data
         if not isinstance(body, Stream):
-            return lambda: bytes(body)
+            return lambda data=bytes(body): data  # type: ignore[misc]
         data = b"".join([block async for block in body.blocks()])
         if len(data) != body.size:
             raise ValueError(f"a stream of {body.size} bytes gave {len(data)}")

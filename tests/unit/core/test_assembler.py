@@ -16,6 +16,7 @@ from libs.common.events import (
     SessionData,
     SessionStale,
 )
+from libs.common.gather import complete_file
 from libs.common.layout import FileId, fact_key, new_session
 from libs.common.problems import Kind
 from libs.common.store import ObjectNotFound, StoreUnavailable, UploadNotFound
@@ -186,6 +187,22 @@ class TestWithoutEvents:
         await node.cancel()
         await worker.recover()
         assert await world.keys() == []
+
+    async def test_one_file_does_not_wait_for_another(self, world: World, node: Node) -> None:
+        worker = self.worker(world, node)
+        other = FILE._replace(filename="other.bin")
+        await node.send_all(DATA)
+        await node.send_all(DATA, file=other)
+        age(world, AGES.grace + 1)
+        gate = node.hooks.hold("put", FILE.filename)
+        recovering = asyncio.create_task(worker.recover())
+        await gate.reached.wait()
+        async with asyncio.timeout(5):
+            while await complete_file(world.perm, other) is None:  # noqa: ASYNC110  # it has no event to offer
+                await asyncio.sleep(0.01)  # another store's work has no event to offer
+        gate.opened.set()
+        await recovering
+        assert await world.final() == DATA
 
     async def test_garbage_is_left_to_the_janitor(self, world: World, node: Node) -> None:
         await world.store_chunk("20-gone", 0, b"abcd")

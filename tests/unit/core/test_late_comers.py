@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from libs.common.layout import closing_fact, fact_key
 from libs.common.problems import Kind
 from libs.common.store import LEASE, UploadNotFound
 from services.assembler.assembly import record_assembly
 from tests.unit.core.uploads import DATA, TOTAL, finish_upload, upload_gap
-from tests.unit.core.world import Node, World, refused
+from tests.unit.core.world import FILE, Node, World, refused
 
 
 async def test_a_repeated_chunk_of_a_file_that_was_cancelled_meanwhile_is_not_acknowledged(
@@ -73,3 +74,30 @@ async def test_a_multipart_upload_recorded_while_the_file_is_closed_is_aborted_t
     await closing
     assert world.open_uploads() == []
     assert await world.left() == []
+
+
+async def test_a_status_does_not_count_a_chunk_that_came_too_late_for_the_closer(world: World, node: Node) -> None:
+    """Seed 291: next_expected_byte went back when the upload was parked."""
+    await node.send(0, DATA[:4], TOTAL)
+    session = (await world.look()).open[0].id
+    await world.temp.put(fact_key(FILE, session, closing_fact("park")), b"")
+    assert (await node.reader.state(FILE)).offset == 4
+    await asyncio.sleep(LEASE + 0.1)
+    await world.store_chunk(session, 4, DATA[4:8])
+    assert (await node.reader.state(FILE)).offset == 4
+    await node.work()
+    assert (await node.reader.state(FILE)).state == "partial"
+
+
+async def test_a_status_that_took_long_looks_again_whether_a_closing_began(world: World, node: Node) -> None:
+    await node.send(0, DATA[:4], TOTAL)
+    session = (await world.look()).open[0].id
+    gate = node.hooks.hold("list", "chunks/")
+    asking = asyncio.create_task(node.reader.state(FILE))
+    await gate.reached.wait()
+    await world.temp.put(fact_key(FILE, session, closing_fact("park")), b"")
+    await asyncio.sleep(LEASE + 0.1)
+    world.clock.now += LEASE
+    await world.store_chunk(session, 4, DATA[4:8])
+    gate.opened.set()
+    assert (await asking).offset == 4

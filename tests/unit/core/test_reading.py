@@ -94,16 +94,31 @@ class TestBytes:
         await node.work()
         assert await bytes_of(node, await node.reader.state(FILE), start, end) == DATA[start:end]
 
-    async def test_an_upload_that_is_parked_or_completed_on_the_way_is_read_on(self, world: World, node: Node) -> None:
+    @pytest.mark.parametrize("ends", ["parked", "completed"])
+    async def test_an_upload_that_is_parked_or_completed_on_the_way_is_read_on(
+        self, world: World, node: Node, ends: str
+    ) -> None:
         await upload_gap(world)
         state = await node.reader.state(FILE)
         blocks = node.reader.blocks(state, Extent(0, 11))
         read = await anext(blocks)
+        if ends == "parked":
+            await world.node().park()
+        else:
+            await node.send(11, DATA[11:13], TOTAL)
+            await world.node().work()
+        assert read + b"".join([block async for block in blocks]) == DATA[:11]
+
+    async def test_a_file_that_another_upload_completed_is_not_read_on_for_it_may_have_other_bytes(
+        self, world: World, node: Node
+    ) -> None:
+        await upload_gap(world)
+        state = await node.reader.state(FILE)
         await world.node().park()
         await world.node().send(11, DATA[11:13], TOTAL)
-        read += await anext(blocks)
         await world.node().work()
-        assert read + b"".join([block async for block in blocks]) == DATA[:11]
+        with pytest.raises(ObjectNotFound):
+            await bytes_of(node, state, 0, 11)
 
     async def test_a_chunk_that_vanishes_before_it_is_read_is_looked_for_again(self, world: World, node: Node) -> None:
         await upload_gap(world)
@@ -121,12 +136,13 @@ class TestBytes:
         with pytest.raises(ObjectNotFound):
             await bytes_of(node, state, 0, 11)
 
-    async def test_bytes_of_a_later_file_of_another_size_are_not_mixed_in(self, world: World, node: Node) -> None:
+    @pytest.mark.parametrize("size", [TOTAL, TOTAL + 1])
+    async def test_bytes_of_a_later_file_are_not_mixed_in(self, world: World, node: Node, size: int) -> None:
         await upload_gap(world)
         state = await node.reader.state(FILE)
         await node.cancel()
         await node.work()
-        await node.send_all(content(TOTAL + 1, seed=3))
+        await node.send_all(content(size, seed=3))
         await node.work()
         with pytest.raises(ObjectNotFound):
             await bytes_of(node, state, 0, 11)

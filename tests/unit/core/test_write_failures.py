@@ -46,10 +46,13 @@ class TestPutsThatFail:
             await node.send(4, b"efgh", TOTAL)
         await refused(Kind.CONTENT_CONFLICT, node.send(4, b"EFGH", TOTAL))
 
+    @pytest.mark.parametrize("remembered", [True, False])
     async def test_a_put_that_takes_effect_late_does_not_change_what_was_acknowledged(
-        self, world: World, node: Node
+        self, world: World, remembered: bool
     ) -> None:
-        """The replica stores every chunk of the upload itself, and still must list from then on."""
+        """The replica stores every chunk of the upload itself, and still must list from then on: also when it forgot
+        the file since."""
+        node = world.node(limit=1 if remembered else 0)
         await node.send(0, b"abcd", TOTAL)
         node.hooks.fail("put", "chunks/")
         with pytest.raises(StoreUnavailable):

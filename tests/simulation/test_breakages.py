@@ -1,0 +1,24 @@
+"""The simulation can fail: each deliberate breakage of the code is caught."""
+
+import pytest
+
+from tests.simulation.breakages import BREAKAGES
+from tests.simulation.test_histories import simulate
+
+# Those of which it is known. The others of BREAKAGES have not been looked for long enough.
+CAUGHT = (
+    "acknowledge before the put",
+    "skip the lease check",
+    "fold with an off-by-one",
+    "delete chunks before the final object exists",
+    "trust filled_parts without looking",
+    "keep only the multipart upload",
+    "no fence on partials",
+)
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_it_is_caught_within_two_thousand_histories(name: str) -> None:
+    done = simulate(BREAKAGES[name].first, 2000, "--stop", "--break", name)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 of " in done.stdout, done.stdout + done.stderr
