@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ LOADS = {
     "10 KiB files, 16 devices": SMALL,
 }
 STORE, FILES = "upload, MinIO and RabbitMQ", "upload, file system"
+REPLICAS = "two replicas of ingest and assembler"
 
 
 class Run:
@@ -41,19 +43,24 @@ class Run:
         self.tables: dict[str, Any] = {}
         self.memory: dict[str, int] = {}
         self.left_out: list[str] = []
+        self.failed = False
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:6.0f} s  {text}", flush=True)
 
     @contextmanager
-    def optional(self) -> Iterator[None]:
-        """What cannot be measured here is named in the results."""
+    def optional(self, what: str) -> Iterator[None]:
+        """What cannot be measured here, or fails, is named in the results, and the rest is measured all the same."""
         try:
             yield
         except LeftOut as reason:
-            self.left_out.append(str(reason))
-            self.say(f"LEFT OUT: {reason}")
+            self.left_out.append(f"{what}: {reason}")
+            self.say(f"LEFT OUT {self.left_out[-1]}")
+        except Exception as error:
+            traceback.print_exc()
+            self.left_out.append(f"{what} failed: {type(error).__name__}: {error}")
+            self.failed = True
 
     def uploads(self, group: str, compared: list[systems.System]) -> None:
         for name, load in LOADS.items():
@@ -85,14 +92,18 @@ class Run:
             self.uploads(STORE, [hiper, systems.Direct(store), tusd])
             compared: list[systems.System] = [hiper, systems.Presigned(deployment), tusd]
             size, ranges = (64 * MIB, 100) if self.quick else (1024 * MIB, 1000)
-            self.rows += rows.downloads("download", size, ranges, compared, self.rounds, self.say)
+            with self.optional("download"):
+                self.rows += rows.downloads("download", size, ranges, compared, self.rounds, self.say)
             sizes = [64 * MIB, *([] if self.quick else [1024 * MIB]), *([8192 * MIB] if self.huge else [])]
-            self.rows += rows.lags("finalize lag", sizes, hiper, min(self.rounds, 3), self.say)
+            with self.optional("finalize lag"):
+                self.rows += rows.lags("finalize lag", sizes, hiper, min(self.rounds, 3), self.say)
             points, sessions = ([10, 1000], [1000]) if self.quick else ([10, 1000, 50_000], [1000, 10_000])
-            self.tables["store calls"] = calls.measure(store, self.say)
-            self.tables |= growth.measure(store, points, sessions + ([100_000] if self.huge else []), self.say)
+            with self.optional("store calls"):
+                self.tables["store calls"] = calls.measure(store, self.say)
+            with self.optional("growth"):
+                self.tables |= growth.measure(store, points, sessions + ([100_000] if self.huge else []), self.say)
             self.remember(hiper)
-            with self.optional():
+            with self.optional(REPLICAS):
                 self.scale_out(directory, store, hiper)
 
     def scale_out(self, directory: Path, store: servers.Store, one: systems.Hiper) -> None:
@@ -103,10 +114,8 @@ class Run:
         ):
             two = systems.Hiper(deployment, name="two replicas")
             for name in ("64 KiB chunks, 16 devices", "1 MiB chunks, 16 devices"):
-                row = rows.uploads(
-                    "two replicas of ingest and assembler", name, LOADS[name], [one, two], min(3, self.rounds), self.say
-                )
-                self.rows.append(row)
+                rounds = min(3, self.rounds)
+                self.rows.append(rows.uploads(REPLICAS, name, LOADS[name], [one, two], rounds, self.say))
 
     def on_files(self, directory: Path) -> None:
         with ExitStack() as stack:
@@ -131,7 +140,7 @@ def main() -> None:
     parts = {"ceiling": run.ceiling, "store": run.on_the_store, "files": run.on_files}
     for name, part in parts.items():
         if arguments.only in (None, name):
-            with run.optional(), tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+            with run.optional(name), tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
                 part(Path(directory))
     document = report.document(run)
     if arguments.only or arguments.quick:
@@ -139,6 +148,7 @@ def main() -> None:
         run.say(f"written to {tools.BUILD / 'results.json'}; benchmarks/RESULTS.md is written by a whole run alone")
     else:
         report.write(document)
+    sys.exit(run.failed)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from benchmarks.wire import Connection, expect
 from libs.common.layout import FileId, file_key
 
 POLL = 0.02  # seconds between looks whether a file is complete
+BATCH = 100  # keys deleted at a time: of many, a busy store does not answer in time
 PATIENCE = 120.0  # seconds until it must be
 
 
@@ -336,8 +337,12 @@ def empty_bucket(store: Store, bucket: str) -> None:
         opened = MinioStore(
             endpoint=signer.endpoint, access_key=signer.access_key, secret_key=signer.secret_key, bucket=bucket
         )
-        await opened.delete_many([info.key for info in await list_all(opened, "")])
-        await opened.close()
+        try:
+            keys = [info.key for info in await list_all(opened, "")]
+            for at in range(0, len(keys), BATCH):
+                await opened.delete_many(keys[at : at + BATCH])
+        finally:
+            await opened.close()
 
     asyncio.run(empty())
 
