@@ -1,6 +1,7 @@
 """What the filesystem store promises beyond the contract (tests/contract/test_store.py)."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -9,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -31,8 +33,9 @@ from libs.common.store import (
     list_all,
     read,
 )
+from libs.common.store._fs_read import Reader
 from libs.common.store._fs_walk import walk
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.store.filesystem import BLOCK, FilesystemStore
 from tests.contract.store_keys import key_sets, prefixes, utf8
 
 KEY = "files/vin-1/log.bin"
@@ -114,6 +117,36 @@ class TestOrder:
         (tmp_path / ".hiper" / "tmp" / "killed").touch()
         (tmp_path / "a" / ".hiper").touch()
         assert [info.key for info in await list_all(store, "")] == ["a/.hiper", "a/mine"]
+
+    async def test_a_read_that_is_cancelled_again_and_again_ends_before_its_file_is_closed(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a download is when its client left (anyio cancels until the task ends). The number of a closed file is
+        soon another file's."""
+        begun, go_on, still_open = threading.Event(), threading.Event(), list[bool]()
+
+        def slow(reader: Reader) -> bytes:
+            begun.set()
+            go_on.wait(10)
+            with contextlib.suppress(OSError):
+                still_open.append(bool(os.fstat(reader._fd)))
+            return b""
+
+        async def download() -> None:
+            async with store.get("a") as blocks:
+                async for _ in blocks:
+                    monkeypatch.setattr(Reader, "read", slow)
+
+        await store.put("a", bytes(2 * BLOCK))
+        task = asyncio.create_task(download())
+        await asyncio.to_thread(begun.wait, 10)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert still_open == [True]
 
     async def test_a_link_is_no_object_and_what_it_leads_to_is_left_alone(
         self, store: FilesystemStore, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -155,6 +155,8 @@ class FilesystemStore:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            while not future.done():  # who left may be cancelled again, until it has ended
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
             future.exception()  # seen: asyncio must not complain that nobody looked
             raise

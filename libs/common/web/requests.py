@@ -17,6 +17,7 @@ _ONCE = frozenset(
         "content-digest",
         "content-range",
         "content-type",
+        "host",
         "if-match",
         "if-none-match",
         "if-range",
