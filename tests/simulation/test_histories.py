@@ -16,7 +16,7 @@ def simulate(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("first", "end"), pairwise(range(0, SEEDS + 1, SEEDS // 8)))
+@pytest.mark.parametrize(("first", "end"), [*pairwise(range(0, SEEDS + 1, SEEDS // 8))])
 def test_no_history_breaks_a_promise(first: int, end: int) -> None:
     done = simulate(first, end - first, "--jobs", JOBS)
     assert done.returncode == 0, done.stdout + done.stderr
