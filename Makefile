@@ -21,6 +21,7 @@ test: $(VENV)/dev.stamp lint
 
 chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
+	UNFRIENDLY=long $(BIN)/python -m pytest tests/e2e/test_unfriendly_load.py --timeout 900 $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
