@@ -50,7 +50,8 @@ class Lane:
 
     async def run(self, car: Device, lane_cases: Sequence[Case]) -> list[tuple[Case, Upload]]:
         """Kill at each case in turn: the life in which the next one dies is the one that mends what the last left."""
-        told = [(case, Upload(car, f"log-{number}", self.part, self.temp)) for number, case in enumerate(lane_cases)]
+        in_order = sorted(lane_cases, key=lambda case: STORIES[case.step.story].prepare is None)  # else they go stale
+        told = [(case, Upload(car, f"log-{number}", self.part, self.temp)) for number, case in enumerate(in_order)]
         prepared = [(STORIES[case.step.story].prepare, upload) for case, upload in told]
         await asyncio.gather(*(prepare(upload) for prepare, upload in prepared if prepare))
         async with asyncio.TaskGroup() as acts:

@@ -105,7 +105,7 @@ def stale_threshold(every: Sequence[Case]) -> str:
     """Seconds: few where the stories need uploads that went stale. Else enough for an upload to go on after a restart,
     and few enough to wait for: the facts of a file whose clean-up was interrupted may stay for so long."""
     need = {"gap", "islands", "grown", "dropped", "resumed"}
-    return "20" if need.isdisjoint(case.step.story for case in every) else "1"
+    return "30" if need.isdisjoint(case.step.story for case in every) else "1"
 
 
 async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]]:
@@ -121,7 +121,7 @@ async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]
     return told
 
 
-async def emptied(temp: ObjectStore, within: float = 60) -> None:
+async def emptied(temp: ObjectStore, within: float = 90) -> None:
     deadline = time.monotonic() + within
     while left := [info.key for info in await list_all(temp, "")]:
         assert time.monotonic() < deadline, left
