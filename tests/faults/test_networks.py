@@ -58,14 +58,26 @@ def network(
                                  deployment.admin_secret), proxies, env)  # fmt: skip
 
 
-@pytest.mark.parametrize(
+in_every_weather = pytest.mark.parametrize(
     ("weather", "link"),
     [pytest.param(weather, link, id=f"{link}: {weather.name}") for weather in WEATHERS for link in weather.links],
 )
+
+
+@in_every_weather
 async def test_uploads_finish_through_a_bad_network(
     weather: Weather, link: str, network: Network, minio: MinioServer, rabbitmq: RabbitmqServer
 ) -> None:
     await _through(network, minio, weather, link, FILES, UNIT)
+    await nothing_left(network.env, minio, rabbitmq)
+
+
+@pytest.mark.chaos
+@in_every_weather
+async def test_a_crowd_of_uploads_finishes_through_a_bad_network(
+    weather: Weather, link: str, network: Network, minio: MinioServer, rabbitmq: RabbitmqServer
+) -> None:
+    await _through(network, minio, weather, link, 40, UNIT)
     await nothing_left(network.env, minio, rabbitmq)
 
 
