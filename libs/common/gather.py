@@ -167,6 +167,17 @@ async def checked_digest(perm: ObjectStore, file: FileId, session: str) -> str:
     return page.objects[0].key.rpartition("/")[2] if page.objects else ""
 
 
+async def replaced_by(perm: ObjectStore, done: ObjectInfo, file: FileId) -> list[str]:
+    """The keys that a complete file makes void: its partial file, and where there is one, digests that were checked
+    for sessions before, which did not make it after all."""
+    partials = [info.key for info in await list_all(perm, partials_prefix(file))]
+    if not partials:
+        return []
+    mine = digests_prefix(file, done.metadata.get("session", ""))
+    digests = [info.key for info in await list_all(perm, digests_prefix(file))]
+    return partials + [key for key in digests if not key.startswith(mine)]
+
+
 def coverage(sources: Iterable[Source]) -> Extents:
     return Extents(source.extent for source in sources)
 

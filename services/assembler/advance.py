@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import FileCompleted, FileCompletedData, subject
-from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, partial_runs
+from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, partial_runs, replaced_by
 from libs.common.layout import (
     FileId,
     chunks_prefix,
@@ -14,7 +14,6 @@ from libs.common.layout import (
     file_key,
     part_count,
     part_extent,
-    partials_prefix,
 )
 from libs.common.look import Look, look
 from libs.common.store import Buckets, ObjectInfo, ObjectStore, list_all
@@ -123,11 +122,11 @@ class Advancer:
 
     async def _delete_replaced(self, seen: Look, done: ObjectInfo) -> None:
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
-        partials = [info.key for info in await list_all(perm, partials_prefix(file))]
+        replaced = await replaced_by(perm, done, file)
         again = await self._still_open(seen)
         self._tell(file, done)
-        if partials:
-            await perm.delete_many(partials, fence=again.fence)
+        if replaced:
+            await perm.delete_many(replaced, fence=again.fence)
         chunks = [info for s in seen.sessions for info in await list_all(temp, chunks_prefix(file, s))]
         if chunks:
             self._watch.finalized(done.modified - max(info.modified for info in chunks))

@@ -6,7 +6,7 @@ from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import Event, FileRejected, FileRejectedData, PartialFileMoved, PartialFileMovedData, subject
 from libs.common.extents import Extent
-from libs.common.gather import Source, complete_file, coverage, gather
+from libs.common.gather import Source, complete_file, coverage, gather, replaced_by
 from libs.common.layout import (
     FileId,
     Reason,
@@ -98,10 +98,20 @@ class Closer:
             closing = _Closing(self._buckets, self._bus, self._clock, self._watch, seen.file, reason, sessions)
             await closing.run()
         await self._clock.sleep(SETTLE)  # from here on no fenced write of another closer takes effect
+        if reason == "park":
+            await self._clear_late(seen.file, sessions)
         ended: set[Reason] = set(PRECEDENCE[PRECEDENCE.index(reason) :])  # but a cancel that came meanwhile stays
         for fact in (closing_fact, closed_fact):
             keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
             await self._buckets.temp.delete_many(keys)
+
+    async def _clear_late(self, file: FileId, sessions: Sequence[str]) -> None:
+        """Delete what a slower closer parked of a file that this one completed."""
+        seen = await self._same_closing(file, "park", sessions)
+        done = await complete_file(self._buckets.perm, file)
+        replaced = await replaced_by(self._buckets.perm, done, file) if done else []
+        if replaced:
+            await self._buckets.perm.delete_many(replaced, fence=seen.fence)
 
     async def _wait(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> Look:
         """Until nobody acknowledges a chunk, nor tells that it is durable, that this closer might not see (see
@@ -255,7 +265,11 @@ class _Closing:
         if self._reason == "cancel":
             prefixes += [digests_prefix(file), rejected_prefix(file)]
             await perm.delete_many([file_key(file)], fence=await self._fence())
-        elif self._reason == "park" and not await complete_file(perm, file):
+        elif self._reason == "park":
+            done = await complete_file(perm, file)
+            replaced = await replaced_by(perm, done, file) if done else []
+            if replaced:
+                await perm.delete_many(replaced, fence=await self._fence())
             return
         for prefix in prefixes:
             keys = [info.key for info in await list_all(perm, prefix)]

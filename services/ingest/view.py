@@ -24,11 +24,12 @@ _FRESH = 0.5  # seconds; on an older look no session is opened: its fence has to
 
 @dataclass
 class View:
-    """A file's open upload. `durable` only grows; `declared` are digests that this replica is declaring."""
+    """A file's open upload. `durable` only grows. Of the digests that this replica declares, `declared` are durable."""
 
     look: Look
     durable: Extents
     partials: list[Source] = field(default_factory=list)
+    declaring: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
 
     @property
@@ -42,7 +43,7 @@ class View:
     @property
     def digests(self) -> set[str]:
         """Every declared digest of the whole file."""
-        return self.look.digests | self.declared
+        return self.look.digests | self.declaring
 
     @property
     def offset(self) -> int:

@@ -151,9 +151,10 @@ class ChunkWriter:
         """Before the bytes: whoever finds the file full finds its digest too. After they were compared: a chunk that
         is refused declares nothing."""
         refuse_other_digest(chunk.declared, view.digests)
-        if chunk.declared and chunk.declared not in view.digests:
-            view.declared.add(chunk.declared)
+        if chunk.declared and chunk.declared not in view.look.digests | view.declared:
+            view.declaring.add(chunk.declared)
             await self._buckets.temp.put(fact_key(chunk.file, view.sessions[0], digest_fact(chunk.declared)), b"")
+            view.declared.add(chunk.declared)
 
     async def _stored(self, chunk: Chunk, entry: Entry, view: View) -> list[Source]:
         """What is stored already of the chunk's bytes."""

@@ -104,7 +104,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(View, "offset", property(offset))
 
 
-@breakage("overwrite a chunk: no digest in its key")
+@breakage("overwrite a chunk: no digest in its key", first=1140)
 def _() -> Iterator[AbstractContextManager[Any]]:
     def key(file: FileId, session: str, extent: Extent, sha256_hex: str) -> str:
         return chunk_key(file, session, extent, "0" * 64)
@@ -120,7 +120,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(compare, "_same", never)
 
 
-@breakage("a writer that joins does not wait")
+@breakage("a writer that joins does not wait", first=25)
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def never(self: Views, *args: Any) -> None: ...
 
@@ -193,7 +193,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(advance, "add_parts", add_parts)
 
 
-@breakage("adopt another session's multipart upload")
+@breakage("adopt another session's multipart upload", first=145)
 def _() -> Iterator[AbstractContextManager[Any]]:
     from libs.common.gather import find_assembly as find
 
@@ -213,7 +213,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Look, "digests", property(lambda self: set()))
 
 
-@breakage("of two that contradict, the newer counts")
+@breakage("of two that contradict, the newer counts", first=785)
 def _() -> Iterator[AbstractContextManager[Any]]:
     def newest_first(sources: Any, wanted: Extent) -> Any:
         turned = [replace(source, modified=-source.modified) for source in sources]
@@ -240,12 +240,12 @@ def _unfenced(*kinds: str) -> Iterator[AbstractContextManager[Any]]:
         yield patch.object(SimStore, name, without)
 
 
-@breakage("no fence on the final object")
+@breakage("no fence on the final object", first=305)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("files")
 
 
-@breakage("no fence on partials", first=60)
+@breakage("no fence on partials", first=1620)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("partials")
 
@@ -308,7 +308,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _without_wait(1)
 
 
-@breakage("answer a cancel without waiting")
+@breakage("answer a cancel without waiting", first=35)
 def _() -> Iterator[AbstractContextManager[Any]]:
     told = Canceller._told
 
@@ -333,7 +333,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Bucket, "put", overwrite)
 
 
-@breakage("remove another's marker")
+@breakage("remove another's marker", first=75)
 def _() -> Iterator[AbstractContextManager[Any]]:
     close = Closer._close
 
@@ -345,7 +345,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Closer, "_close", all_of_them)
 
 
-@breakage("do not abort multipart uploads")
+@breakage("do not abort multipart uploads", first=20)
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def never(self: Any, seen: Look) -> None: ...
 
@@ -386,7 +386,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 # -- sweeping and reading
 
 
-@breakage("delete orphans at once, without a second look")
+@breakage("delete orphans at once, without a second look", first=15)
 def _() -> Iterator[AbstractContextManager[Any]]:
     """Without the age as well: either alone is enough, for a chunk older than the sweep's time is a chunk of a session
     that the sweep's listing shows, if it is open."""

@@ -64,7 +64,7 @@ class Device:
         chance, habits = self.site.odds.chance, self.habits
         names, odds = list(habits.deeds), list(habits.deeds.values())
         doing: dict[str, Callable[[], Awaitable[object]]] = {
-            "next": self._next, "random": self._random, "twice": self._twice, "zero": self._from_zero,
+            "next": self._next, "all": self._all, "random": self._random, "twice": self._twice, "zero": self._from_zero,
             "status": self.status, "download": self._download, "cancel": self.cancel, "contradict": self._contradict,
             "resize": self._resize, "idle": self._idle,
         }  # fmt: skip
@@ -76,6 +76,16 @@ class Device:
     async def _next(self) -> None:
         at = self.offset if self.offset < self.total else 0
         await self.send(at, at + self.site.odds.chance.randint(1, self.habits.longest))
+
+    async def _all(self) -> None:
+        """The whole file, in order, once."""
+        life, at = self.oracle.life, 0
+        while life == self.oracle.life:
+            end = min(at + self.habits.longest, self.total)
+            await self.send(at, end)
+            at = end
+            if at >= self.total:
+                break
 
     async def _random(self) -> None:
         at = self.site.odds.chance.randrange(self.total or 1)
@@ -104,7 +114,8 @@ class Device:
             return await self._next()
         at = self.site.odds.chance.randrange(self.total or 1)
         end = at + self.site.odds.chance.randint(1, self.habits.longest)
-        await self._together([lambda v=v: self.send(at, end, v) for v in (0, 1)])  # type: ignore[misc]
+        self.replica = None  # through two replicas, if there are two
+        await self._together([lambda v=v: self.send(at, end, v) for v in (0, 1, 0)])  # type: ignore[misc]
         return None
 
     async def _together(self, works: list[Callable[[], Awaitable[object]]]) -> None:

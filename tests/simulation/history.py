@@ -102,8 +102,10 @@ def draw_habits(chance: random.Random) -> Habits:
     deeds = {
         "next": 4.0, "random": chance.choice((0.5, 4.0)), "twice": chance.choice((0.0, 2.0)), "zero": 0.5,
         "status": 0.7, "download": chance.choice((0.2, 1.0)), "cancel": chance.choice((0.0, 0.3, 1.0)),
-        "contradict": 1.0, "resize": 0.5, "idle": chance.choice((0.3, 1.0, 3.0)),
+        "contradict": chance.choice((1.0, 5.0)), "resize": 0.5, "idle": chance.choice((0.3, 1.0, 3.0)),
     }  # fmt: skip
+    if chance.random() < 0.3:  # one that begins again and again: names are used anew while others act late
+        deeds = {"all": 3.0, "cancel": 2.0, "next": 1.0, "idle": 0.5, "status": 0.5, "download": 0.5}
     return Habits(
         pinned=chance.random() < 0.5,
         honest=chance.random() < 0.75,
@@ -173,8 +175,8 @@ def _judge_file(world: World, device: Device) -> None:
     expected = [f"files/{file.owner}/{file.filename}"]
     if done:
         expected.append(digests_prefix(file, done.info.metadata.get("session", "")))
-    elif oracle.sent:
-        expected.append(partials_prefix(file))
+    elif oracle.sent:  # a digest checked for a file that was not made after all goes when it is made, or cancelled
+        expected += [partials_prefix(file), digests_prefix(file)]
     if oracle.may_reject or oracle.rejected or oracle.kept_aside:
         expected.append(rejected_prefix(file))
     mine = [key for key in objects if f"/{file.owner}/{file.filename}" in key and belongs(key, file)]

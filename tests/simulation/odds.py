@@ -66,7 +66,7 @@ class Odds:
             chance,
             latency=pick((0.001, 0.01, 0.03, 0.1)),
             hesitate=pick((0.0, 0.01, 0.03, 0.1)),
-            aims=frozenset(chance.sample(AIMS, pick((1, 1, 2, 4)))),
+            aims=frozenset(chance.sample(AIMS, pick((1, 1, 2, 4)))) | pick((set(), set(), {"put chunks"})),
             aimed=pick((0.2, 0.5, 0.9)),
             refused=pick((0.0, 0.0, 0.005, 0.03)),
             unanswered=pick((0.0, 0.0, 0.005, 0.03)),

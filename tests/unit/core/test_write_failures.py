@@ -1,6 +1,7 @@
 """What fails or comes late is never acknowledged, and never changes what was."""
 
 import asyncio
+import hashlib
 
 import pytest
 
@@ -9,7 +10,7 @@ from libs.common.look import SETTLE
 from libs.common.problems import Kind
 from libs.common.store import LEASE, StoreUnavailable
 from tests.unit.core.crashes import crash
-from tests.unit.core.hooked_store import Crash, When
+from tests.unit.core.hooked_store import Crash, Gate, When
 from tests.unit.core.world import FILE, Node, World, content, refused
 
 TOTAL = 20
@@ -64,6 +65,29 @@ class TestPutsThatFail:
 
         node.hooks.on("put", "chunks/", take_effect)
         await refused(Kind.CONTENT_CONFLICT, node.send(4, b"EFGH", TOTAL))
+
+    async def test_a_digest_whose_declaration_failed_is_declared_by_the_chunk_beside_it(
+        self, world: World, node: Node
+    ) -> None:
+        """Seed 249: the other chunk relied on it, and was acknowledged."""
+        await node.send(0, b"abcd", TOTAL)
+        digest = hashlib.sha256(b"whatever").hexdigest()
+        gate = Gate()
+
+        async def fail_late() -> None:
+            await gate.pass_through()
+            raise StoreUnavailable
+
+        node.hooks.on("put", "digest/", fail_late)
+        failing = asyncio.create_task(node.send(4, b"efgh", TOTAL, declared=digest))
+        await gate.reached.wait()
+        beside = asyncio.create_task(node.send(8, b"ijkl", TOTAL, declared=digest))
+        await asyncio.sleep(0.02)
+        gate.opened.set()
+        with pytest.raises(StoreUnavailable):
+            await failing
+        await beside
+        assert (await world.look()).digests == {digest}
 
     async def test_a_chunk_that_fails_in_one_part_is_not_left_on_its_way_in_another(self, node: Node) -> None:
         await node.send(0, b"abcd", TOTAL)
