@@ -29,6 +29,7 @@ LOADS = {
     "10 KiB files, 16 devices": SMALL,
 }
 STORE, FILES = "upload, MinIO and RabbitMQ", "upload, file system"
+SO_FAR = tools.BUILD / "results.json"
 REPLICAS = "two replicas of ingest and assembler"
 
 
@@ -49,6 +50,10 @@ class Run:
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:6.0f} s  {text}", flush=True)
 
+    def save(self) -> None:
+        """What was measured so far: `python -m benchmarks.report FILE` makes a page of it."""
+        SO_FAR.write_text(json.dumps(report.document(self), indent=1) + "\n")
+
     @contextmanager
     def optional(self, what: str) -> Iterator[None]:
         """What cannot be measured here, or fails, is named in the results, and the rest is measured all the same."""
@@ -66,6 +71,7 @@ class Run:
         for name, load in LOADS.items():
             self.rows.append(rows.uploads(group, name, load, compared, self.rounds, self.say))
             self.remember(compared[0])
+            self.save()
 
     def remember(self, system: systems.System) -> None:
         for role, size in servers.resident(system.programs).items():
@@ -142,12 +148,11 @@ def main() -> None:
         if arguments.only in (None, name):
             with run.optional(name), tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
                 part(Path(directory))
-    document = report.document(run)
+        run.save()
     if arguments.only or arguments.quick:
-        (tools.BUILD / "results.json").write_text(json.dumps(document, indent=1))
-        run.say(f"written to {tools.BUILD / 'results.json'}; benchmarks/RESULTS.md is written by a whole run alone")
+        run.say(f"written to {SO_FAR}; benchmarks/RESULTS.md is written by a whole run alone")
     else:
-        report.write(document)
+        report.write(report.document(run))
     sys.exit(run.failed)
 
 
