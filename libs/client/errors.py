@@ -106,6 +106,7 @@ _BY_STATUS: Mapping[int, str] = {
     413: "too-large", 416: "range-not-satisfiable",
 }  # fmt: skip  # a HEAD answer has no body to name the slug
 _RETRY: Mapping[int, Retry] = {408: "yes", 429: "yes", 502: "yes", 503: "yes", 504: "yes"}
+_PASSING = {"store-full"}  # of a status that others share which do not pass: there may be room again
 _DAMAGED = {
     "digest-mismatch",
     "checksum-mismatch",
@@ -121,6 +122,7 @@ def answer_error(status: int, reason: str, document: Mapping[str, Any], retry_af
     title, detail = document.get("title"), document.get("detail")
     message = ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
     error = kind(message, hint, status=status, slug=slug)
-    error.retry = _RETRY.get(status, "few" if status >= 500 or slug in _DAMAGED else "no")
+    otherwise: Retry = "few" if status >= 500 or slug in _DAMAGED else "no"
+    error.retry = "yes" if slug in _PASSING else _RETRY.get(status, otherwise)
     error.retry_after = retry_after
     return error
