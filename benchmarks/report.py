@@ -51,7 +51,6 @@ def machine() -> dict[str, str]:
         "uvicorn": version("uvicorn"),
         "aiohttp": version("aiohttp"),
         "aio-pika": version("aio-pika"),
-        "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
     }
 
 
@@ -142,6 +141,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "hiper"  # the same figures make the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # letters, not their outlines
     import matplotlib.pyplot as plt
 
     bars = [
