@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from libs.common.extents import Extent
 from services.ingest.listing import Page
-from services.ingest.reading import FileState
+from services.ingest.states import FileState
 
 MAX_RANGES = 100  # missing ranges in one answer
 # In words that every reader of OpenAPI knows: few know prefixItems.

@@ -1,8 +1,7 @@
 """What is known of a file, and its bytes: everything derived from the bucket, each time."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
@@ -21,34 +20,10 @@ from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_p
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
+from services.ingest.recent import RecentFiles
+from services.ingest.states import FileState
 
 _TRIES = 3  # how often the bytes may move while they are being read
-State = Literal["pending", "partial", "complete"]
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file at one moment. `sessions`: the open ones, the first-opened first, or the one that made the file;
-    `modified` in seconds since the epoch, by the store's clock."""
-
-    file: FileId
-    state: State
-    total_size: int
-    durable: Extents
-    modified: float
-    sessions: tuple[str, ...] = ()
-    content_type: str = "application/octet-stream"
-    sha256: str = ""
-
-    @property
-    def offset(self) -> int:
-        """next_expected_byte."""
-        return self.durable.prefix_end()
-
-    @property
-    def tag(self) -> str:
-        """The session that names this upload; empty for a partial file, which nobody is uploading."""
-        return self.sessions[0] if self.sessions else ""
 
 
 def is_of(state: FileState, done: ObjectInfo) -> bool:
@@ -62,17 +37,28 @@ class FileReader:
     def __init__(self, buckets: Buckets, clock: Clock) -> None:
         self._buckets = buckets
         self._clock = clock
+        self._recent = RecentFiles(clock)
 
     async def state(self, file: FileId) -> FileState:
         """Raises the problems NOT_FOUND and REJECTED."""
+        if known := self._recent.within_lease(file):
+            return known
         for _ in range(_TRIES):
             seen = await look(self._buckets.temp, file, self._clock)
             found = None if "cancel" in seen.closing else await self._found(seen)
             if not found:
+                self._recent.forget(file)
                 await self._refuse(seen)
-            elif found.state != "pending" or seen.closing or await self._stands(seen):
+            elif found.state == "complete":
+                self._recent.remember(seen, found)
+                return found
+            elif found.state == "partial" or seen.closing or await self._stands(seen):
                 return found
         raise StoreUnavailable("the upload changes faster than it can be looked at")
+
+    def forget(self, file: FileId) -> None:
+        """Look again for the next state: the bytes of this one were not there any more."""
+        self._recent.forget(file)
 
     async def _found(self, seen: Look) -> FileState | None:
         unfinished = await self._uploading(seen) if seen.open else None
@@ -118,10 +104,13 @@ class FileReader:
         if info is None:
             return None
         session = info.metadata.get("session", "")
-        digest = await checked_digest(self._buckets.perm, file, session)
+        digest = self._recent.digest_of(file, session)
+        if digest is None:
+            digest = await checked_digest(self._buckets.perm, file, session)
         whole = Extents([Extent(0, info.size)])
         sessions = (session,) if session else ()
-        return FileState(file, "complete", info.size, whole, info.modified, sessions, info.content_type, digest)
+        about = info.content_type, digest, info.etag
+        return FileState(file, "complete", info.size, whole, info.modified, sessions, *about)
 
     async def _content_type(self, seen: Look) -> str:
         """The media type that was named when the upload was opened."""
@@ -131,7 +120,8 @@ class FileReader:
             return "application/octet-stream"  # it ends at this moment
 
     async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
-        """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile.
+        """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile,
+        or its object replaced.
 
         An upload that is completed or parked on the way is read on from where its bytes are by then; not one that was
         completed by another session, which may have begun anew with other bytes.
@@ -149,7 +139,7 @@ class FileReader:
                 if not tries:
                     raise
         if at < extent.end:
-            async with self._buckets.perm.get(file_key(state.file), at, extent.end) as stored:
+            async with self._buckets.perm.get(file_key(state.file), at, extent.end, etag=state.etag) as stored:
                 async for block in stored:
                     yield block
 

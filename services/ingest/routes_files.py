@@ -15,13 +15,14 @@ from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, Visiting, file_address, file_to_delete, file_to_read, readable_owner, visit
+from services.ingest.gate import Visit
 from services.ingest.listing import Section
 from services.ingest.models import FilesAnswer, StatusAnswer
 from services.ingest.parameters import Absent, IfMatch, OwnerQuery
 from services.ingest.pins import Pin, etag, parse_tags
 from services.ingest.ranges import http_date, parse_range, range_applies
-from services.ingest.reading import FileState
 from services.ingest.state import Ingest, ingest
+from services.ingest.states import FileState
 
 
 class _Filename(Convertor[str]):
@@ -55,6 +56,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     304: {"description": "Not modified"},
     **problem_responses(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
 }
+_TRIES = 2  # how often a file may end, and another be there, before its first byte
 Readable = Annotated[FileId, Depends(file_to_read)]
 
 
@@ -94,9 +96,25 @@ async def download(
     if_none_match: Annotated[str | Absent, Header()] = None,
 ) -> Response:
     """Download a file or a range of it. Of an unfinished file, ranges of the bytes that are there without a gap."""
-    running = ingest(request)
-    state = await running.reader.state(file)
-    Pin.parse(if_match, None).admit(state.sessions)
+    for _ in range(_TRIES):
+        state = await ingest(request).reader.state(file)
+        Pin.parse(if_match, None).admit(state.sessions)
+        try:
+            return await respond(request, visit, state, range_, if_range, if_none_match)
+        except ObjectNotFound:
+            ingest(request).reader.forget(file)
+    raise Problem(Kind.NOT_FOUND, "The file was deleted a moment ago.")
+
+
+async def respond(
+    request: Request,
+    visit: Visit,
+    state: FileState,
+    range_: str | None,
+    if_range: str | None,
+    if_none_match: str | None,
+) -> Response:
+    """Raises ObjectNotFound where the bytes are not any more what the state says."""
     headers = describe(state)
     if if_none_match is not None and state.state == "complete" and not_modified(if_none_match, state):
         return Response(status_code=304, headers=headers)
@@ -119,7 +137,7 @@ async def download(
     status = 206 if wanted else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    body = await started(running, state, extent)
+    body = await started(ingest(request), state, extent)
     return StreamingResponse(visit.paced(body), status, headers)
 
 
@@ -165,13 +183,9 @@ def not_modified(field: str, state: FileState) -> bool:
 
 
 async def started(running: Ingest, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
-    """The bytes, of which the first block is here already: what fails before it fails with a problem."""
+    """The bytes, of which the first block is here already: what fails before it can still be answered otherwise."""
     blocks = running.reader.blocks(state, extent)
-    try:
-        first = await anext(blocks, b"")
-    except ObjectNotFound:
-        raise Problem(Kind.NOT_FOUND, "The file was deleted a moment ago.") from None
-    return _resumed(first, blocks)
+    return _resumed(await anext(blocks, b""), blocks)
 
 
 async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

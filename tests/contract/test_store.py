@@ -120,6 +120,19 @@ class TestPutAndGet:
                 await store.stat(key)
         await clear(store)
 
+    async def test_what_was_replaced_is_not_found_under_its_etag(self, store: ObjectStore, other: ObjectStore) -> None:
+        await store.put("k", b"first")
+        first = (await store.stat("k")).etag
+        async with store.get("k", 1, 3, etag=first) as blocks:
+            assert b"".join([block async for block in blocks]) == b"ir"
+        await other.put("k", b"other")
+        assert (await store.stat("k")).etag != first
+        for start, end in ((1, 3), (0, None), (2, 2)):
+            with pytest.raises(ObjectNotFound):
+                async with store.get("k", start, end, etag=first):
+                    raise AssertionError
+        await clear(store)
+
     async def test_a_big_object_streams_in_blocks_of_at_most_1_mib(self, store: ObjectStore) -> None:
         data = bytes(8 * MIB)
         await store.put("big", streamed(data))

@@ -26,6 +26,7 @@ from services.assembler.advance import Advancer
 from services.assembler.closing import PRECEDENCE, Closer, _Closing
 from services.ingest import compare, reading, writing
 from services.ingest.cancelling import Canceller
+from services.ingest.recent import RecentFiles
 from services.ingest.view import Complete, View, Views
 from services.ingest.writing import ChunkWriter
 from services.janitor.sweeping import Janitor
@@ -419,3 +420,14 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 @breakage("a status counts chunks that came too late for the closer")
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Look, "kept_until", float("inf"))
+
+
+# -- acting on what was looked at before
+
+
+@breakage("a read acts on a look for ever")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    def known(self: RecentFiles, file: FileId) -> Any:
+        return self._known[file].state if file in self._known else None
+
+    yield patch.object(RecentFiles, "within_lease", known)

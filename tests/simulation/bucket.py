@@ -49,15 +49,15 @@ class Bucket:
 
     def put(self, key: str, data: bytes, fence: Fence | None, content_type: str, metadata: Mapping[str, str]) -> None:
         self.check(fence)
-        info = ObjectInfo(key, len(data), self._now(), content_type, dict(metadata))
+        info = ObjectInfo(key, len(data), self._now(), content_type, dict(metadata), f"{crc32(data):08x}")
         self.objects[key] = Stored(data, info)
         self._changed(key)
 
-    def find(self, key: str) -> Stored:
-        try:
-            return self.objects[key]
-        except KeyError:
-            raise ObjectNotFound(key) from None
+    def find(self, key: str, etag: str = "") -> Stored:
+        found = self.objects.get(key)
+        if not found or etag not in ("", found.info.etag):
+            raise ObjectNotFound(key)
+        return found
 
     def list(self, prefix: str, start_after: str, limit: int, issued: float) -> Listing:
         keys = [key for key in self.objects if key.startswith(prefix)]

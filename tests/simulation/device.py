@@ -10,7 +10,7 @@ from libs.common.problems import Kind
 from libs.common.store import LEASE
 from services.ingest.payload import Payload
 from services.ingest.pins import NO_PIN, Pin
-from services.ingest.reading import FileState
+from services.ingest.states import FileState
 from services.ingest.writing import Ack, Chunk
 from tests.simulation.fleet import Fleet, IngestNode, Site
 from tests.simulation.oracle import Oracle

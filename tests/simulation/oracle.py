@@ -20,7 +20,7 @@ from libs.common.layout import (
     sessions_prefix,
     total_size_of,
 )
-from services.ingest.reading import FileState
+from services.ingest.states import FileState
 from services.ingest.writing import Ack
 from tests.simulation.bucket import Bucket, Stored
 

@@ -61,8 +61,10 @@ class SimStore:
         await self._call("put", key, lambda: self._bucket.put(key, data(), fence, content_type, metadata or {}))
 
     @asynccontextmanager
-    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        data = (await self._call("get", key, lambda: self._bucket.find(key))).data[start:end]
+    async def get(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        data = (await self._call("get", key, lambda: self._bucket.find(key, etag))).data[start:end]
         yield self._blocks(key, data)
 
     async def _blocks(self, key: str, data: bytes) -> AsyncIterator[bytes]:

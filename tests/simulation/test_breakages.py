@@ -28,6 +28,7 @@ CAUGHT = (
     "do not abort multipart uploads",
     "delete the old partial file before the new one is written",
     "delete orphans at once, without a second look",
+    "a read acts on a look for ever",
 )
 
 

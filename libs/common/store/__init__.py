@@ -53,14 +53,15 @@ class Fence:
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What the store knows of an object. `modified` is when it became visible, in the store's time, in seconds
-    since the epoch (`stat` may round it down to whole ones). Only `stat` fills content_type and metadata, whose
-    names come in lower case."""
+    since the epoch (`stat` may round it down to whole ones). Only `stat` fills the rest. The names of metadata come in
+    lower case; `etag` is opaque, and another one for other bytes under the same key."""
 
     key: str
     size: int
     modified: float
     content_type: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +149,13 @@ class ObjectStore(Protocol):
         ...
 
     def get(
-        self, key: str, start: int = 0, end: int | None = None
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Stream bytes [start, end) of an object, in blocks of at most 1 MiB; to its end if `end` is None.
 
-        Raises ObjectNotFound on entering. A connection that breaks in the middle raises StoreUnavailable
-        from the iterator; the blocks before it are good. An empty range of an object that exists yields nothing.
+        Raises ObjectNotFound on entering, also where the object is not any more the one that had `etag`. A connection
+        that breaks in the middle raises StoreUnavailable from the iterator; the blocks before it are good. An empty
+        range of an object that exists yields nothing.
         """
         ...
 

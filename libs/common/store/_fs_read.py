@@ -27,7 +27,11 @@ def stat_object(places: Places, key: str) -> ObjectInfo:
     with suppress(FileNotFoundError, NotADirectoryError), open(places.sidecar(key), "rb") as file:
         attributes = Attributes(**json.load(file))
     modified = found.st_mtime_ns / 1e9
-    return ObjectInfo(key, found.st_size, modified, attributes.content_type, attributes.metadata)
+    return ObjectInfo(key, found.st_size, modified, attributes.content_type, attributes.metadata, _etag(found))
+
+
+def _etag(found: os.stat_result) -> str:
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}"
 
 
 def _look(places: Places, key: str) -> os.stat_result:
@@ -42,12 +46,13 @@ def _look(places: Places, key: str) -> os.stat_result:
 class Reader:
     """Reads bytes [start, end) of an object, or to its end, a block at a time; b"" is the end."""
 
-    def __init__(self, places: Places, key: str, start: int, end: int | None, block: int) -> None:
+    def __init__(self, places: Places, key: str, start: int, end: int | None, block: int, etag: str = "") -> None:
         self._places = places
         self._key = key
         self._at = start
         self._end = end
         self._block = block
+        self._etag = etag
         self._fd = -1
 
     def open(self) -> bytes:
@@ -57,6 +62,8 @@ class Reader:
             self._fd = os.open(self._places.object(self._key), os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise ObjectNotFound(self._key) from None
+        if self._etag and self._etag != _etag(os.fstat(self._fd)):
+            raise ObjectNotFound(self._key)
         return self.read()
 
     def read(self) -> bytes:

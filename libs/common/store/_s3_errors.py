@@ -42,7 +42,7 @@ _AGAIN = (408, 429)  # of the 4xx, those that a second try can cure
 
 def failure(what: str, fenced: bool, status: int, code: str, message: str) -> Exception:
     """The exception for an answer. `what` names the request; `message` is only looked at."""
-    if code == "NoSuchKey":
+    if code in ("NoSuchKey", "PreconditionFailed"):  # If-Match: it is not there any more
         return ObjectNotFound(what)
     if code == "NoSuchUpload":
         return UploadNotFound(what)

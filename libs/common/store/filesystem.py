@@ -74,8 +74,10 @@ class FilesystemStore:
             await self._run(file.discard)
 
     @asynccontextmanager
-    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        reader = Reader(self._places, key, start, end, BLOCK)
+    async def get(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        reader = Reader(self._places, key, start, end, BLOCK, etag)
         try:
             block = await self._run(reader.open)
             yield self._blocks(reader, block)

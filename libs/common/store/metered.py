@@ -99,8 +99,10 @@ class MeteredStore:
             await self._store.put(key, body, fence=fence, content_type=content_type, metadata=metadata)
 
     @asynccontextmanager
-    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        opening, call = self._store.get(key, start, end), self._call("get")
+    async def get(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        opening, call = self._store.get(key, start, end, etag=etag), self._call("get")
         with call:
             blocks = await opening.__aenter__()
         try:

@@ -134,8 +134,10 @@ class MinioStore(S3Multipart):
             raise
 
     @asynccontextmanager
-    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        response = await self._open(key, start, end)
+    async def get(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        response = await self._open(key, start, end, etag)
         if response is None:
             yield _nothing()
             return
@@ -144,18 +146,22 @@ class MinioStore(S3Multipart):
         finally:
             response.close()
 
-    async def _open(self, key: str, start: int, end: int | None) -> aiohttp.ClientResponse | None:
+    async def _open(self, key: str, start: int, end: int | None, etag: str) -> aiohttp.ClientResponse | None:
         """None where the object holds no byte of the range."""
         check_key(key)
         if end is not None and end <= start:
-            await self.stat(key)
+            if etag not in ("", (await self.stat(key)).etag):
+                raise ObjectNotFound(key)
             return None
-        headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end else {}
+        headers = {"If-Match": etag} if etag else {}
+        ranged = bool(start or end)
+        if ranged:
+            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         try:
             response = await self._client.open(Request(method="GET", key=key, headers=headers, pauses=READ_AGAIN))
         except NoSuchRange:
             return None
-        if headers and response.status != 206:
+        if ranged and response.status != 206:
             response.close()
             raise StoreUnavailable(f"{key}: asked for a range, and got something else")
         return response
@@ -167,7 +173,8 @@ class MinioStore(S3Multipart):
             name.lower().removeprefix(META): value for name, value in headers.items() if name.lower().startswith(META)
         }
         modified = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
-        return ObjectInfo(key, int(headers["Content-Length"]), modified, headers.get("Content-Type", ""), metadata)
+        about = headers.get("Content-Type", ""), metadata, headers.get("ETag", "")
+        return ObjectInfo(key, int(headers["Content-Length"]), modified, *about)
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
         check_prefix(prefix)

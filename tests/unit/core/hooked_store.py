@@ -189,8 +189,10 @@ class HookedStore:
             )
 
     @asynccontextmanager
-    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with self._call("get", key), self._store.get(key, start, end) as blocks:
+    async def get(
+        self, key: str, start: int = 0, end: int | None = None, *, etag: str = ""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._call("get", key), self._store.get(key, start, end, etag=etag) as blocks:
             yield self._hooks.given(key, blocks)
 
     async def stat(self, key: str) -> ObjectInfo:

@@ -7,6 +7,7 @@ import pytest
 
 from libs.common import gather
 from libs.common.events import ChunkReceived
+from libs.common.extents import Extent
 from libs.common.store import LEASE
 from tests.unit.core.world import FILE, PART, Node, World, content
 
@@ -111,6 +112,24 @@ class TestBytes:
         await node.advancer.advance(FILE)
         assert node.hooks.most_held == held
         assert await world.final() == content(TOTAL)
+
+
+class TestReading:
+    async def range_of(self, node: Node) -> dict[str, int]:
+        """The calls for a range of the file."""
+        before = calls(node)
+        state = await node.reader.state(FILE)
+        assert b"".join([block async for block in node.reader.blocks(state, Extent(3, 9))]) == content(TOTAL)[3:9]
+        return dict(Counter(calls(node)) - Counter(before))
+
+    async def test_a_range_of_a_file_that_is_being_read_is_one_call(self, world: World, node: Node) -> None:
+        await node.send_all(content(TOTAL), CHUNK)
+        await node.work()
+        reader = world.node()
+        assert await self.range_of(reader) == {"list": 2, "stat": 1, "get": 1}  # a look, the file, its digest, bytes
+        assert await self.range_of(reader) == {"get": 1}
+        world.clock.now += LEASE
+        assert await self.range_of(reader) == {"list": 1, "stat": 1, "get": 1}
 
 
 class TestReplicas:

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from libs.common.extents import Extent
-from libs.common.layout import FileId
+from libs.common.extents import Extent, Extents
+from libs.common.layout import FileId, file_key
 from libs.common.problems import Kind
 from libs.common.store import ObjectNotFound
-from services.ingest.reading import FileState
+from services.ingest.recent import RecentFiles
+from services.ingest.states import FileState
 from tests.unit.core.uploads import DATA, TOTAL, WRONG, upload_all, upload_gap
 from tests.unit.core.world import FILE, Node, World, content, refused
 
@@ -78,6 +79,40 @@ class TestState:
         await upload_gap(world)
         node.hooks.on("list", "chunks/", world.node().park)
         assert (await node.reader.state(FILE)).offset == 11
+
+
+class TestRecent:
+    """A complete file is remembered for a lease."""
+
+    async def test_a_file_is_not_shown_once_its_delete_is_answered_by_any_replica(
+        self, world: World, node: Node
+    ) -> None:
+        await node.send_all(DATA)
+        await node.work()
+        for deleting in (node, world.node()):
+            await node.reader.state(FILE)
+            await deleting.cancel()
+            await refused(Kind.NOT_FOUND, node.reader.state(FILE))
+            await node.work()
+            await node.send_all(DATA)
+            await node.work()
+
+    async def test_bytes_of_a_file_that_took_its_place_are_not_mixed_in(self, world: World, node: Node) -> None:
+        await node.send_all(DATA)
+        await node.work()
+        state = await node.reader.state(FILE)
+        await world.perm.put(file_key(FILE), content(TOTAL, seed=3), metadata={"session": state.tag})
+        with pytest.raises(ObjectNotFound):
+            await bytes_of(node, state, 0, TOTAL)
+
+    async def test_those_not_asked_for_longest_are_forgotten(self, world: World) -> None:
+        recent = RecentFiles(world.clock, limit=2)
+        first, second, third = (FileId("device-1", name) for name in "abc")
+        for file in (first, second):
+            recent.remember(await world.look(file), FileState(file, "complete", 0, Extents(), 0.0))
+        assert recent.within_lease(first)
+        recent.remember(await world.look(third), FileState(third, "complete", 0, Extents(), 0.0))
+        assert [bool(recent.within_lease(file)) for file in (first, second, third)] == [True, False, True]
 
 
 class TestBytes:

@@ -4,9 +4,10 @@ import pytest
 from fastapi import FastAPI
 
 from libs.common.extents import Extent
-from libs.common.layout import FileId
-from libs.common.problems import Kind, Problem
+from libs.common.layout import FileId, file_key
 from libs.common.settings import Settings
+from libs.common.store import ObjectNotFound
+from libs.common.store.filesystem import FilesystemStore
 from services.ingest.ranges import http_date
 from services.ingest.reading import FileReader
 from services.ingest.routes_files import started
@@ -241,6 +242,21 @@ async def test_a_download_of_what_was_deleted_a_moment_before_finds_nothing(
     state = await app.state.ingest.reader.state(A)
     await device.delete("a")
     await settled(settings)
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ObjectNotFound):
         await started(app.state.ingest, state, Extent(0, sent))
-    assert caught.value.kind is Kind.NOT_FOUND
+    refused(await device.get("a"), 404, "not-found")
+
+
+async def test_a_download_finds_the_file_that_took_the_place_of_the_one_that_was_seen(
+    app: FastAPI, device: Device, settings: Settings
+) -> None:
+    accepted(await device.chunk("a", CONTENT, 0, len(CONTENT)))
+    await device.completed("a")
+    assert (await device.get("a")).content == CONTENT
+    store = FilesystemStore(settings.perm_upload_dir)
+    await store.put(file_key(A), b"another", metadata={"session": "another"})
+    got = await device.get("a")
+    assert (got.content, got.headers["etag"]) == (b"another", '"another"')
+    await store.delete_many([file_key(A)])
+    refused(await device.get("a"), 404, "not-found")
+    await store.close()
