@@ -105,7 +105,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(View, "offset", property(offset))
 
 
-@breakage("overwrite a chunk: no digest in its key", first=1140)
+@breakage("overwrite a chunk: no digest in its key", first=405)
 def _() -> Iterator[AbstractContextManager[Any]]:
     def key(file: FileId, session: str, extent: Extent, sha256_hex: str) -> str:
         return chunk_key(file, session, extent, "0" * 64)
@@ -121,7 +121,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(compare, "_same", never)
 
 
-@breakage("a writer that joins does not wait", first=25)
+@breakage("a writer that joins does not wait", first=30)
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def never(self: Views, *args: Any) -> None: ...
 
@@ -138,7 +138,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Views, "alone", lambda self, view, entry: view.look.writers == {self.replica})
 
 
-@breakage("a clock that stops while its process is paused")
+@breakage("a clock that stops while its process is paused", first=55)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(ProcessClock, "stops", True)
 
@@ -194,7 +194,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(advance, "add_parts", add_parts)
 
 
-@breakage("adopt another session's multipart upload", first=145)
+@breakage("adopt another session's multipart upload", first=90)
 def _() -> Iterator[AbstractContextManager[Any]]:
     from libs.common.gather import find_assembly as find
 
@@ -214,7 +214,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Look, "digests", property(lambda self: set()))
 
 
-@breakage("of two that contradict, the newer counts", first=785)
+@breakage("of two that contradict, the newer counts", first=740)
 def _() -> Iterator[AbstractContextManager[Any]]:
     def newest_first(sources: Any, wanted: Extent) -> Any:
         turned = [replace(source, modified=-source.modified) for source in sources]
@@ -241,17 +241,17 @@ def _unfenced(*kinds: str) -> Iterator[AbstractContextManager[Any]]:
         yield patch.object(SimStore, name, without)
 
 
-@breakage("no fence on the final object", first=305)
+@breakage("no fence on the final object", first=20)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("files")
 
 
-@breakage("no fence on partials", first=1620)
+@breakage("no fence on partials", first=245)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("partials")
 
 
-@breakage("no fence on a late cancel")
+@breakage("no fence on a late cancel", first=430)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("closing/cancel")
 
@@ -299,7 +299,7 @@ def _without_wait(number: int) -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Closer, "_close", hasty)
 
 
-@breakage("park without waiting")
+@breakage("park without waiting", first=80)
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _without_wait(0)
 
@@ -334,7 +334,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Bucket, "put", overwrite)
 
 
-@breakage("remove another's marker", first=75)
+@breakage("remove another's marker", first=150)
 def _() -> Iterator[AbstractContextManager[Any]]:
     close = Closer._close
 
@@ -346,7 +346,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Closer, "_close", all_of_them)
 
 
-@breakage("do not abort multipart uploads", first=20)
+@breakage("do not abort multipart uploads")
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def never(self: Any, seen: Look) -> None: ...
 

@@ -258,8 +258,12 @@ class Device:
             )
             if answer.wrong in (None, Kind.NOT_FOUND):
                 break
-            if answer.wrong is Kind.PRECONDITION_FAILED and (await self.status()).wrong is Kind.NOT_FOUND:
-                break
+            if answer.wrong is Kind.PRECONDITION_FAILED:
+                state = await self.status()
+                if state.wrong is Kind.NOT_FOUND:
+                    break
+                if state.wrong is Kind.REJECTED:
+                    self.session = ""  # there is no upload to pin to
             await self.site.loop.sleep(1 + self.site.odds.chance.random())
         await self.desk.wait_out()
         if self.site.odds.chance.random() < 0.5:

@@ -78,7 +78,7 @@ class Desk:
             return Answer(wrong=LOST)
         node.process.on_death.append(died)
         node.process.run(serve())
-        patience = chance.choice((1.0, 5.0, 12.0, 40.0))
+        patience = chance.choice((1.0, 5.0, 12.0, 5.0 if name.startswith("cancel") else 40.0))
         loop.call_later(patience, hear, Answer(wrong=LOST), context=self._site.outside.context)
         answer: Answer = await heard
         self._site.say(name, "->", answer.value if answer.wrong is None else answer.wrong)

@@ -20,7 +20,6 @@ CAUGHT = (
     "keep only the multipart upload",
     "adopt another session's multipart upload",
     "do not look for a declared digest",
-    "of two that contradict, the newer counts",
     "no fence on the final object",
     "no fence on partials",
     "answer a cancel without waiting",
@@ -29,6 +28,9 @@ CAUGHT = (
     "delete the old partial file before the new one is written",
     "delete orphans at once, without a second look",
     "a read acts on a look for ever",
+    "no fence on a late cancel",
+    "park without waiting",
+    "of two that contradict, the newer counts",
 )
 
 
