@@ -8,7 +8,7 @@ Temporary bucket (`{ab}` = first two hex digits of sha256(owner), so that no dir
     sessions/{ab}/{owner}/{filename}/{session}/assembly/{upload_id}
     sessions/{ab}/{owner}/{filename}/{session}/closing/{cancel|park|reject}
     sessions/{ab}/{owner}/{filename}/{session}/closed/{cancel|park|reject}
-    chunks/{ab}/{owner}/{filename}/{session}/{part:05d}/{start:016d}-{length:08d}-{sha256[:16]}
+    chunks/{ab}/{owner}/{filename}/{session}/{part:05d}/{start:016d}-{length:08d}-{sha256[:16]}[-{attempt}]
 
 Permanent bucket::
 
@@ -178,14 +178,20 @@ def part_prefix(file: FileId, session: str, part: int) -> str:
     return f"{chunks_prefix(file, session)}{part:05d}/"
 
 
-def chunk_key(file: FileId, session: str, extent: Extent, sha256_hex: str) -> str:
+def new_attempt() -> str:
+    """What tells one put of a chunk from another of the same bytes, where several replicas write."""
+    return secrets.token_hex(4)
+
+
+def chunk_key(file: FileId, session: str, extent: Extent, sha256_hex: str, attempt: str = "") -> str:
     part = extent.start // part_size(total_size_of(session))
-    return f"{part_prefix(file, session, part)}{extent.start:016d}-{extent.length:08d}-{sha256_hex[:16]}"
+    name = f"{extent.start:016d}-{extent.length:08d}-{sha256_hex[:16]}"
+    return f"{part_prefix(file, session, part)}{name}{attempt and '-'}{attempt}"
 
 
 def parse_chunk_key(key: str) -> ChunkKey:
     _, _, owner, filename, session, part, name = key.split("/")
-    start, length, digest = name.split("-")
+    start, length, digest, *_ = name.split("-")
     extent = Extent(int(start), int(start) + int(length))
     return ChunkKey(FileId(owner, filename), session, int(part), extent, digest)
 

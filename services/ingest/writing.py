@@ -17,7 +17,7 @@ from libs.common.gather import (
     full_parts,
     partial_runs,
 )
-from libs.common.layout import FileId, chunk_key, digest_fact, fact_key, part_size, total_size_of
+from libs.common.layout import FileId, chunk_key, digest_fact, fact_key, new_attempt, part_size, total_size_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectNotFound, StoreUnavailable
 from libs.common.watch import UNWATCHED, Watch
@@ -184,8 +184,11 @@ class ChunkWriter:
 
     async def _put_all(self, file: FileId, entry: Entry, view: View, pieces: Sequence[Stored]) -> None:
         """Store the pieces. Whatever it raises, it has waited for every put to end."""
+        # Where others write too each put has a key of its own: one that takes effect late would renew an object's
+        # date, and of two that differ the older counts.
+        attempt = "" if self._views.alone(view, entry) else new_attempt()
         try:
-            puts = (self._put(file, view, piece) for piece in pieces)
+            puts = (self._put(file, view, piece, attempt) for piece in pieces)
             for failure in await asyncio.gather(*puts, return_exceptions=True):
                 if failure:
                     raise failure
@@ -193,8 +196,8 @@ class ChunkWriter:
             entry.unsure.add(view.sessions[0])
             raise
 
-    async def _put(self, file: FileId, view: View, piece: Stored) -> None:
-        key = chunk_key(file, view.sessions[0], piece.extent, piece.sha256)
+    async def _put(self, file: FileId, view: View, piece: Stored, attempt: str) -> None:
+        key = chunk_key(file, view.sessions[0], piece.extent, piece.sha256, attempt)
         await self._buckets.temp.put(key, piece.body)
 
     async def _acknowledge(self, chunk: Chunk, entry: Entry, view: View, mine: Sequence[Stored]) -> Ack:

@@ -107,10 +107,15 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage("overwrite a chunk: no digest in its key", first=405)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    def key(file: FileId, session: str, extent: Extent, sha256_hex: str) -> str:
+    def key(file: FileId, session: str, extent: Extent, sha256_hex: str, attempt: str = "") -> str:
         return chunk_key(file, session, extent, "0" * 64)
 
     yield patch.object(writing, "chunk_key", key)
+
+
+@breakage("a chunk that is put again renews the one that is there")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(writing, "new_attempt", lambda: "")
 
 
 @breakage("do not compare with what is stored")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from zlib import crc32
 
 from libs.common.store import (
@@ -104,3 +105,9 @@ class Bucket:
 
     def abort(self, upload_id: str) -> None:
         self.uploads.pop(upload_id, None)
+
+    def purge(self, chance: Random) -> str:
+        """Abort an open upload, as stores do with those that they take for forgotten. Its id, or empty."""
+        upload_id = chance.choice(list(self.uploads)) if self.uploads else ""
+        self.abort(upload_id)
+        return upload_id

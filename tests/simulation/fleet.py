@@ -35,6 +35,7 @@ class Site(Protocol):
     perm: Bucket
     broker: Broker
     suspects: set[str]
+    tracing: bool
 
     def say(self, *words: object) -> None: ...
 

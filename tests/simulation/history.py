@@ -48,7 +48,8 @@ class World:
         RUNNING.set(self.outside)
         self.odds = Odds.draw(self.chance, faults=faults)
         self.violations: list[str] = []
-        self.trace: list[str] | None = [] if tracing else None
+        self.tracing = tracing
+        self.trace: list[str] = []
         self.suspects: set[str] = set()
         self.devices: list[Device] = []
         self.temp = Bucket(lambda: self.loop.now, self.changed)
@@ -56,7 +57,7 @@ class World:
         self.broker = Broker(self, self.loop, self.heard)
 
     def say(self, *words: object) -> None:
-        if self.trace is not None:
+        if self.tracing:
             line = " ".join(str(word) for word in words if word != "")
             self.trace.append(f"{self.loop.now:10.3f} {RUNNING.get().name:12s} {line}")
 
@@ -93,7 +94,7 @@ def run(seed: int, *, faults: bool = True, tracing: bool = False) -> Outcome:
             _quiet(world, stale, recovery)
         if not world.violations:
             judge(world)
-        outcome = Outcome(seed, list(world.violations), world.odds.calls, world.loop.now, world.trace or [])
+        outcome = Outcome(seed, list(world.violations), world.odds.calls, world.loop.now, world.trace)
         world.loop.end()
     return outcome
 

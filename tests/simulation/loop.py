@@ -86,20 +86,20 @@ class Loop(asyncio.AbstractEventLoop):
         self._all: list[asyncio.Task[Any]] = []  # none is collected, and thereby ended, before the history is over
 
     def run_until(self, done: Callable[[], bool], latest: float) -> bool:
-        """Run until something is so, at most to a time in seconds; whether it is so."""
+        """Run until something is so, at most to a time in seconds; whether it is so. Asked whenever time moves on."""
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            while not done():
-                if self._ready:
-                    due = self._ready.popleft()
-                elif self._later and self._later[0][0] <= latest:
-                    time, _, due = heapq.heappop(self._later)
-                    self.now = max(self.now, time)
-                else:
+            while True:
+                while self._ready:
+                    self._run(self._ready.popleft())
+                if done():
+                    return True
+                if not self._later or self._later[0][0] > latest:
                     return False
+                time, _, due = heapq.heappop(self._later)
+                self.now = max(self.now, time)
                 self._run(due)
-            return True
         finally:
             events._set_running_loop(before)
 

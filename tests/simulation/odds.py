@@ -26,7 +26,8 @@ WEIGHTS = tuple(4 if aim.endswith(SHARED) and not aim.startswith(("stat", "list"
 
 class Plan(NamedTuple):
     """What happens to one call: seconds on the way there and back, what becomes of it, how long the process or only
-    this call is held up first, and seconds until an effect that comes late."""
+    this call is held up first, seconds until an effect that comes late, and whether the store purges an open multipart
+    upload just before."""
 
     there: float
     back: float
@@ -34,6 +35,7 @@ class Plan(NamedTuple):
     pause: float
     held: float
     late: float
+    purge: bool
 
 
 @dataclass
@@ -93,14 +95,15 @@ class Odds:
         random, pace = self.chance.random, self.latency * self._slowness(process)
         there, back = pace * random(), pace * random()
         if self.quiet:
-            return Plan(there, back, "done", 0.0, 0.0, 0.0)
+            return Plan(there, back, "done", 0.0, 0.0, 0.0, False)
         pause = held = 0.0
         if random() < (self.aimed if place in self.aims else self.hesitate * place.startswith(_WRITES)):
             length = self.chance.choice(HESITATIONS) * (0.9 + 0.2 * random())
             pause, held = (length, 0.0) if random() < 0.5 else (0.0, length)
         elif random() < self.paused or self.calls in self.change_points:
             pause = self.chance.choice(HESITATIONS)
-        return Plan(there, back, self._fate(place), pause, held, random())
+        purge = random() < self.purge * (5 if place.startswith(_OF_UPLOADS) else 1)
+        return Plan(there, back, self._fate(place), pause, held, random(), purge)
 
     def _fate(self, place: str) -> Fate:
         at = self.chance.random()
@@ -128,3 +131,4 @@ class Odds:
 
 
 _WRITES = ("put", "delete", "complete", "create", "abort")
+_OF_UPLOADS = ("put_part", "list_parts", "complete")

@@ -21,6 +21,7 @@ class Site(Protocol):
     outside: Process
     temp: Bucket
     perm: Bucket
+    tracing: bool
     suspects: set[str]  # processes of which a call failed, so that they may have left a multipart upload behind
 
     def say(self, *words: object) -> None: ...
@@ -156,6 +157,8 @@ class SimStore:
             self._site.say("PAUSED" if plan.pause else "HELD", f"{plan.pause or plan.held:.1f} s before", method, key)
             process.pause(plan.pause)
         await loop.sleep(plan.there + plan.held)
+        if plan.purge and (purged := self._site.perm.purge(self._site.odds.chance)):
+            self._site.say("PURGED", purged)
         if plan.fate != "done":
             return await self._go_wrong(plan, f"{method} {key}", effect)
         try:
@@ -164,7 +167,8 @@ class SimStore:
             self._site.say(method, key, about, "->", type(error).__name__)
             await loop.sleep(plan.back)
             raise
-        self._site.say(method, key, about, "->", _brief(result))
+        if self._site.tracing:
+            self._site.say(method, key, about, "->", _brief(result))
         await loop.sleep(plan.back)
         return result
 

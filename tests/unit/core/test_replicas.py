@@ -106,6 +106,26 @@ async def test_of_two_that_differ_at_once_at_most_one_is_acknowledged_and_stays(
         assert (final[at : at + 8] == data) is stays
 
 
+async def test_a_put_that_takes_effect_late_makes_no_acknowledged_chunk_the_newer_of_two(world: World) -> None:
+    """Three hold the same range at once: one is acknowledged, one is refused, one wrote the same as the first."""
+    nodes = [world.node() for _ in range(3)]
+    for at, each in zip((0, 4, 8), nodes, strict=True):
+        await each.send(at, b"abcd", TOTAL)
+    late, other = (each.hooks.hold("put", "chunks/") for each in nodes[1:])
+    tasks = [
+        asyncio.create_task(each.send(12, data, TOTAL)) for each, data in zip(nodes[1:], (MINE, YOURS), strict=True)
+    ]
+    for gate in (late, other):
+        await gate.reached.wait()
+    await nodes[0].send(12, MINE, TOTAL)
+    other.opened.set()
+    await refused(Kind.CONTENT_CONFLICT, tasks[1])
+    late.opened.set()
+    await acknowledged(tasks[:1])
+    await fill_up(nodes[0])
+    assert (await world.final())[12:16] == MINE
+
+
 async def fill_up(node: Node) -> None:
     """Send what is missing of a file, and assemble it."""
     state = await node.reader.state(FILE)
