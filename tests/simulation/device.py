@@ -36,6 +36,8 @@ class Habits:
     declares: str  # "", "right" or "wrong"
     longest: int  # bytes in a chunk
     deeds: dict[str, float] = field(default_factory=dict)
+    eager: bool = False  # asks again soon
+    sizes: tuple[int, ...] = SIZES
 
 
 class Device:
@@ -56,7 +58,7 @@ class Device:
 
     def _begin(self) -> None:
         """A life of the name begins."""
-        self.total = self.site.odds.chance.choice(SIZES)
+        self.total = self.site.odds.chance.choice(self.habits.sizes)
         self.session, self.offset = "", 0
         self.oracle.right = sha256(content(self.total, self.oracle.life)).hexdigest()
 
@@ -126,7 +128,7 @@ class Device:
     async def _resize(self) -> None:
         if not self.habits.resizes:
             return await self._next()
-        old, self.total = self.total, self.site.odds.chance.choice(SIZES)
+        old, self.total = self.total, self.site.odds.chance.choice(self.habits.sizes)
         if not self.habits.pinned and self.site.odds.chance.random() < 0.5:  # two sizes at once
             await self._together([lambda: self.send(0, 4, total=old), self._next])
         else:
@@ -163,7 +165,7 @@ class Device:
         elif answer.wrong is Kind.CONTENT_CONFLICT and self.habits.honest:
             self.site.violated(f"{self.file.filename}: a device's own bytes are refused")
         elif answer.wrong is not None:
-            await self.site.loop.sleep(2 * self.site.odds.chance.random())
+            await self.site.loop.sleep((0.2 if self.habits.eager else 2) * self.site.odds.chance.random())
 
     def _declared(self) -> str:
         if not self.habits.declares or self.site.odds.chance.random() < 0.5:
@@ -264,7 +266,7 @@ class Device:
                     break
                 if state.wrong is Kind.REJECTED:
                     self.session = ""  # there is no upload to pin to
-            await self.site.loop.sleep(1 + self.site.odds.chance.random())
+            await self.site.loop.sleep((0.1 if self.habits.eager else 1) + self.site.odds.chance.random())
         await self.desk.wait_out()
         if self.site.odds.chance.random() < 0.5:
             oracle.cancelled = True
@@ -276,7 +278,7 @@ class Device:
 
     async def finish(self, goal: str) -> None:
         """Faults are over: complete the file, leave it as it is, or cancel it."""
-        self.goal = goal
+        self.goal, self.habits.eager = goal, False
         if goal == "cancel":
             await self.cancel()
         elif goal == "complete":

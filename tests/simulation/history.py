@@ -18,10 +18,11 @@ from libs.common.sweep import Ages
 from services.assembler import handling
 from tests.simulation.broker import Broker
 from tests.simulation.bucket import Bucket
-from tests.simulation.device import Device, Habits
+from tests.simulation.device import SIZES, Device, Habits
 from tests.simulation.fleet import Fleet
 from tests.simulation.loop import RUNNING, Loop, Process
 from tests.simulation.odds import HESITATIONS, Odds
+from tests.simulation.scenes import NONE, Scene, draw_scene
 
 PART = 8  # bytes
 LONGEST = 100_000.0  # seconds that the noisy part of a history may take
@@ -46,7 +47,8 @@ class World:
         RUNNING.set(None)  # type: ignore[arg-type]
         self.outside = Process(self.loop, "")
         RUNNING.set(self.outside)
-        self.odds = Odds.draw(self.chance, faults=faults)
+        self.scene = draw_scene(self.chance) if faults else NONE
+        self.odds = Odds.draw(self.chance, self.scene, faults=faults)
         self.violations: list[str] = []
         self.tracing = tracing
         self.trace: list[str] = []
@@ -85,10 +87,11 @@ def run(seed: int, *, faults: bool = True, tracing: bool = False) -> Outcome:
         world = World(seed, faults=faults, tracing=tracing)
         chance = world.chance
         stale = chance.choice((5.0, 10.0, 20.0, 60.0))
+        stale = world.scene.stale or stale
         recovery = chance.choice((2.0, 5.0, 20.0))
         fleet = Fleet(world, Ages.of(stale, recovery), recovery)
         for file in chance.sample(FILES, chance.choice((1, 1, 1, 2))):
-            world.devices.append(Device(world, fleet, file, draw_habits(chance), stale))
+            world.devices.append(Device(world, fleet, file, draw_habits(chance, world.scene), stale))
         _noise(world)
         if not world.violations:
             _quiet(world, stale, recovery)
@@ -99,7 +102,7 @@ def run(seed: int, *, faults: bool = True, tracing: bool = False) -> Outcome:
     return outcome
 
 
-def draw_habits(chance: random.Random) -> Habits:
+def draw_habits(chance: random.Random, scene: Scene) -> Habits:
     deeds = {
         "next": 4.0, "random": chance.choice((0.5, 4.0)), "twice": chance.choice((0.0, 2.0)), "zero": 0.5,
         "status": 0.7, "download": chance.choice((0.2, 1.0)), "cancel": chance.choice((0.0, 0.3, 1.0)),
@@ -114,7 +117,9 @@ def draw_habits(chance: random.Random) -> Habits:
         sticky=chance.choice((0.0, 0.5, 0.9)),
         declares=chance.choice(("", "", "right", "right", "wrong")),
         longest=chance.choice((3, 8, 12)),
-        deeds=deeds,
+        deeds=scene.deeds or deeds,
+        eager=scene.eager or chance.random() < 0.1,
+        sizes=scene.sizes or SIZES,
     )
 
 

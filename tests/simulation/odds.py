@@ -1,10 +1,11 @@
 """What a seed chooses before its history begins (swarm testing: every seed has other odds), and at every call."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal, NamedTuple
 
 from libs.common.store import LEASE
+from tests.simulation.scenes import Scene
 
 HESITATIONS = tuple(LEASE * times for times in (0.5, 0.95, 1.2, 3.0, 10.0))  # seconds
 Fate = Literal["done", "refused", "unanswered", "late", "killed before", "killed after"]
@@ -47,6 +48,7 @@ class Odds:
     hesitate: float = 0.0
     aims: frozenset[str] = frozenset()
     aimed: float = 0.0
+    hesitations: tuple[float, ...] = HESITATIONS
     refused: float = 0.0
     unanswered: float = 0.0
     late: float = 0.0
@@ -64,12 +66,12 @@ class Odds:
     ranks: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def draw(cls, chance: Random, *, faults: bool) -> "Odds":
+    def draw(cls, chance: Random, scene: Scene, *, faults: bool) -> "Odds":
         pick = chance.choice
         if not faults:
             return cls(chance, latency=pick((0.001, 0.01, 0.05)))
         pct = chance.random() < 0.3
-        return cls(
+        drawn = cls(
             chance,
             latency=pick((0.001, 0.01, 0.03, 0.1)),
             hesitate=pick((0.0, 0.01, 0.03, 0.1)),
@@ -88,6 +90,7 @@ class Odds:
             page=pick((1000, 1000, 1000, 3)),
             change_points=frozenset(chance.sample(range(800), 4)) if pct else frozenset(),
         )
+        return replace(drawn, **scene.odds)
 
     def plan(self, process: str, place: str) -> Plan:
         """What happens to a call at a place, such as `put chunks`."""
@@ -98,10 +101,10 @@ class Odds:
             return Plan(there, back, "done", 0.0, 0.0, 0.0, False)
         pause = held = 0.0
         if random() < (self.aimed if place in self.aims else self.hesitate * place.startswith(_WRITES)):
-            length = self.chance.choice(HESITATIONS) * (0.9 + 0.2 * random())
+            length = self.chance.choice(self.hesitations) * (0.9 + 0.2 * random())
             pause, held = (length, 0.0) if random() < 0.5 else (0.0, length)
         elif random() < self.paused or self.calls in self.change_points:
-            pause = self.chance.choice(HESITATIONS)
+            pause = self.chance.choice(self.hesitations)
         purge = random() < self.purge * (5 if place.startswith(_OF_UPLOADS) else 1)
         return Plan(there, back, self._fate(place), pause, held, random(), purge)
 

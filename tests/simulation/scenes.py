@@ -1,0 +1,52 @@
+"""Meetings that chance alone hardly ever arranges: a seed may set one up, and leave the rest to chance."""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`odds` and `deeds` replace those that were drawn; `stale` is the threshold in seconds, 0 for any. `eager`: the
+    device begins again at once after a cancel, and asks again soon when it is refused. `sizes`: of its files."""
+
+    odds: dict[str, Any] = field(default_factory=dict)
+    deeds: dict[str, float] = field(default_factory=dict)
+    stale: float = 0.0
+    eager: bool = False
+    sizes: tuple[int, ...] = ()
+
+
+NONE = Scene()
+_CALM = {
+    "latency": 0.001, "hesitate": 0.0, "refused": 0.0, "unanswered": 0.0, "killed": 0.0, "paused": 0.0, "lost": 0.0,
+    "delayed": 0.0, "page": 1000, "change_points": frozenset(),
+}  # fmt: skip
+_ANEW = {"all": 3.0, "cancel": 3.0, "zero": 0.5, "status": 0.5, "download": 0.5}
+SCENES = (
+    # Several closers of one upload, of which one is slow, and a name that is used again as soon as it is free.
+    Scene(
+        _CALM | {"aims": frozenset({"delete_many files", "delete_many partials"}), "aimed": 0.5, "doubled": 0.8},
+        _ANEW, eager=True, sizes=(3, 8),
+    ),
+    # Chunks that are stored while their upload is parked by a slow closer, and devices that ask for it.
+    Scene(
+        _CALM | {
+            "aims": frozenset({"put chunks", "complete_multipart partials", "put closed"}), "aimed": 0.3,
+            "hesitations": (6.0, 12.0, 18.0),
+        },
+        {"next": 2.0, "random": 2.0, "status": 6.0, "idle": 4.0}, stale=5.0, sizes=(16, 20, 24),
+    ),
+    # Downloads, and repeated chunks, of what is deleted meanwhile and uploaded again with other bytes.
+    Scene(
+        _CALM | {
+            "aims": frozenset({"list chunks", "get chunks", "get files", "stat files"}), "aimed": 0.3,
+            "hesitations": (6.0, 12.0, 20.0),
+        },
+        {"all": 2.0, "next": 3.0, "cancel": 2.0, "zero": 1.0, "download": 5.0}, eager=True, sizes=(16,),
+    ),
+)  # fmt: skip
+
+
+def draw_scene(chance: Random) -> Scene:
+    return chance.choice(SCENES) if chance.random() < 0.3 else NONE
