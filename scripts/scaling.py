@@ -18,9 +18,10 @@ FLEETS = (100_000, 10_000_000)
 PER_DEVICE = 100 * MIB  # bytes a day
 PEAK = 0.5 / (4 * 3600)  # of a day's bytes in each second of the busiest hours: half of them within four hours
 FILE = 16 * MIB  # bytes
+PART = 8 * MIB  # bytes; each is one event in a queue
 LINK = 2 * MIB  # bytes a second that a device sends while it sends
 LOAD = 0.6  # of a core, a queue or a node
-NODE = 16  # cores of a store node
+NODE = 16  # cores of a node of the store or the broker
 QUEUE = 5000  # events a second of one quorum queue, confirmed, consumed and acknowledged
 
 
@@ -41,7 +42,7 @@ class Need:
     @property
     def requests(self) -> float:
         """Of the store, for each file."""
-        chunks, parts, leases = FILE / self.chunk, FILE / (8 * MIB), FILE / LINK / 2
+        chunks, parts, leases = FILE / self.chunk, FILE / PART, FILE / LINK / 2
         assembled = 0 if self.chunk == 8 * MIB else chunks
         return 7 + chunks + 2 * leases + assembled + 4 * parts + 17 + 3 * math.ceil(chunks / 1000)
 
@@ -57,7 +58,8 @@ class Need:
             f"{self.chunks:,.0f}",
             f"{self.processes('ingest'):,}",
             f"{self.processes('assembler'):,}",
-            f"{math.ceil(self.chunks / QUEUE / LOAD):,}",
+            f"{math.ceil(self.rate / PART / QUEUE / LOAD):,}",
+            f"{math.ceil(self.chunks * self.cost['rabbitmq'] / 1000 / LOAD / NODE):,}",
             f"{math.ceil(self.chunks * self.cost['minio'] / 1000 / LOAD / NODE):,}",
             f"{self.rate / FILE * self.requests:,.0f}",
             f"{self.requests / FILE * 2**30:,.0f}",
@@ -72,6 +74,7 @@ HEAD = [
     "ingest",
     "assembler",
     "queues",
+    f"broker nodes of {NODE} cores",
     f"store nodes of {NODE} cores",
     "requests/s",
     "requests per GiB",

@@ -11,7 +11,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from libs.common.layout import FileId
+from libs.common.layout import FileId, total_size_of
+
+PROGRESS = "progress"  # the last word of the routing key of a chunk that the assembler need not hear of
 
 
 class _Data(BaseModel):
@@ -33,6 +35,11 @@ class ChunkReceivedData(_Data):
     filled_parts: list[Annotated[int, Field(ge=0)]] = Field(
         description="Parts (from 0) that this chunk seems to have filled: a hint."
     )
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no byte of the file is missing any more. Raises ValueError where `session` is no session id."""
+        return self.offset >= total_size_of(self.session)
 
 
 class SessionData(_Data):
@@ -57,7 +64,7 @@ class _Envelope(BaseModel):
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
-    for_assembler: ClassVar[bool] = False
+    for_assembler: ClassVar[bool] = False  # whether its queue takes the type
 
     specversion: Literal["1.0"] = "1.0"
     id: str = Field(
@@ -75,6 +82,11 @@ class _Envelope(BaseModel):
         description="What the event belongs to, where traces are recorded (W3C Trace Context).",
     )
 
+    @property
+    def wakes_assembler(self) -> bool:
+        """Whether the assembler has something to do now."""
+        return self.for_assembler
+
 
 class ChunkReceived(_Envelope):
     """Ingest: a chunk is durable."""
@@ -82,6 +94,13 @@ class ChunkReceived(_Envelope):
     for_assembler: ClassVar[bool] = True
     type: Literal["hiper.ChunkReceived.v1"] = "hiper.ChunkReceived.v1"
     data: ChunkReceivedData
+
+    @property
+    def wakes_assembler(self) -> bool:
+        try:
+            return bool(self.data.filled_parts) or self.data.is_last
+        except ValueError:
+            return True  # it says what is wrong with the session
 
 
 class SessionCancelled(_Envelope):
@@ -141,8 +160,14 @@ EVENT_TYPES: tuple[type[_Envelope], ...] = (
 
 
 def type_of(event: type[_Envelope]) -> str:
-    """The CloudEvents `type` of an event class, which is its routing key too."""
+    """The CloudEvents `type` of an event class."""
     return str(event.model_fields["type"].default)
+
+
+def routing_key(event: Event) -> str:
+    """By what a broker knows who gets an event: its type; of one that could be for the assembler and tells it nothing,
+    a longer key, to which its queue is not bound."""
+    return f"{event.type}.{PROGRESS}" if event.for_assembler and not event.wakes_assembler else event.type
 
 
 ASSEMBLER_TYPES: tuple[str, ...] = tuple(type_of(event) for event in EVENT_TYPES if event.for_assembler)

@@ -11,8 +11,8 @@ import structlog
 
 from libs.common.bus import EventBus, Poison
 from libs.common.clock import Clock
-from libs.common.events import ChunkReceived, Event, SessionCancelled, SessionStale, SessionStalled
-from libs.common.layout import FileId, total_size_of
+from libs.common.events import ChunkReceived, ChunkReceivedData, Event, SessionCancelled, SessionStale, SessionStalled
+from libs.common.layout import FileId
 from libs.common.names import check_filename
 from libs.common.problems import Problem
 from libs.common.store import Buckets, FenceExpired, ObjectNotFound, StoreUnavailable, UploadNotFound
@@ -47,8 +47,8 @@ class Assembler:
         _refuse_impossible_names(event.data.file)
         match event:
             case ChunkReceived(data=data):
-                last = data.offset >= _total_size(data.session)
-                if last or data.filled_parts:
+                last = _is_last(data)
+                if last or data.filled_parts:  # else it is from an ingest that sends all of them
                     hint = None if last else data.filled_parts
                     await self._advance(data.file, hint)
             case SessionCancelled(data=data):
@@ -97,11 +97,11 @@ def _refuse_impossible_names(file: FileId) -> None:
         raise Poison(f"not a file: {file!r}: {problem.detail}") from None
 
 
-def _total_size(session: str) -> int:
+def _is_last(data: ChunkReceivedData) -> bool:
     try:
-        return total_size_of(session)
+        return data.is_last
     except ValueError:
-        raise Poison(f"not a session id: {session!r}") from None
+        raise Poison(f"not a session id: {data.session!r}") from None
 
 
 class Locks:

@@ -64,10 +64,13 @@ TIME_TO_GO_WRONG = 0.2  # seconds to wait for what must not happen
 
 
 def chunks(count: int) -> list[Event]:
-    return [
-        ChunkReceived(**ABOUT, data=ChunkReceivedData(**FILE, start=n, length=1, offset=n + 1, filled_parts=[]))
-        for n in range(count)
-    ]
+    """Chunks that fill a part each."""
+    return [chunk(n, [n]) for n in range(count)]
+
+
+def chunk(start: int, filled: list[int]) -> ChunkReceived:
+    data = ChunkReceivedData(**FILE, start=start, length=1, offset=start + 1, filled_parts=filled)
+    return ChunkReceived(**ABOUT, data=data)
 
 
 def ids(events: Iterable[Event]) -> set[str]:
@@ -135,6 +138,24 @@ class TestPublishing:
             publish(bus, (event for event in ONE_OF_EACH if not event.for_assembler))
             await asyncio.sleep(TIME_TO_GO_WRONG)
         assert inbox.events == []
+
+    async def test_of_chunks_the_assembler_gets_those_that_fill_a_part_or_complete_the_file(self, rig: Rig) -> None:
+        bus, inbox = rig.bus(), Inbox()
+        idle, fills, last = chunk(0, []), chunk(7, [0]), chunk(41, [])
+        await bus.start()
+        async with consuming(bus, inbox):
+            publish(bus, [idle, fills, last])
+            await inbox.has([fills, last])
+            await asyncio.sleep(TIME_TO_GO_WRONG)
+        assert ids(inbox.events) == ids([fills, last])
+
+    async def test_a_chunk_of_what_is_no_session_reaches_the_assembler_which_refuses_it(self, rig: Rig) -> None:
+        bus, inbox, event = rig.bus(), Inbox(), chunk(0, [])
+        event = event.model_copy(update={"data": event.data.model_copy(update={"session": "none"})})
+        await bus.start()
+        async with consuming(bus, inbox):
+            publish(bus, [event])
+            await inbox.has([event])
 
     async def test_events_published_before_start_are_kept(self, rig: Rig) -> None:
         bus, inbox, events = rig.bus(), Inbox(), chunks(10)
@@ -608,6 +629,31 @@ class TestRabbitmq:
         assert message.routing_key == message.type == events[0].type
         assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
         assert message.body == events[0].model_dump_json().encode()
+
+    async def test_whoever_follows_every_chunk_binds_a_queue_to_its_type_and_what_is_below(
+        self, rabbit_rig: RabbitRig
+    ) -> None:
+        bus, events = rabbit_rig.bus(), [chunk(0, []), chunk(1, [0])]
+        await bus.start()
+        async with rabbit_rig.channel() as channel:
+            queue = await channel.declare_queue(exclusive=True)
+            await queue.bind(rabbit_rig.exchange, "hiper.ChunkReceived.v1.#")
+            publish(bus, events)
+            found = [await rabbit_rig.take(queue) for _ in events]
+            await (await rabbit_rig.take(await channel.get_queue(rabbit_rig.queue))).ack()
+            for message in found:
+                await message.ack()
+        assert {message.routing_key for message in found} == {"hiper.ChunkReceived.v1", f"{events[0].type}.progress"}
+        assert {message.type for message in found} == {"hiper.ChunkReceived.v1"}
+
+    async def test_an_ingest_that_sends_every_chunk_to_the_queue_is_understood(self, rabbit_rig: RabbitRig) -> None:
+        bus, inbox, event = rabbit_rig.bus(), Inbox(), chunk(0, [])
+        await bus.start()
+        async with consuming(bus, inbox):
+            async with rabbit_rig.channel() as channel:
+                exchange = await channel.get_exchange(rabbit_rig.exchange)
+                await exchange.publish(aio_pika.Message(event.model_dump_json().encode()), event.type)
+            await inbox.has([event])
 
     async def test_a_consumer_that_dies_of_an_event_does_not_get_it_for_ever(self, rabbit_rig: RabbitRig) -> None:
         bus, events = rabbit_rig.bus(), chunks(1)

@@ -225,7 +225,7 @@ async def no_assembler(it: Trial) -> None:
 async def no_broker(it: Trial) -> None:
     await asyncio.to_thread(it.rabbitmq.kill)
     small = RabbitBus(it.rabbitmq.url, buffer=10)
-    data = ChunkReceivedData(owner="a", filename="b", session="5-a", start=0, length=1, offset=1, filled_parts=[])
+    data = ChunkReceivedData(owner="a", filename="b", session="5-a", start=0, length=1, offset=1, filled_parts=[0])
     for _ in range(20):
         small.publish(ChunkReceived(source="/hiper/test", subject="a/b", data=data))
     await it.fired("HiperBusDisconnected", "HiperEventsUnconfirmed", "HiperEventsDropped")

@@ -26,7 +26,8 @@ class Message:
 
 @dataclass
 class Broker:
-    """The assembler's queue. `heard` is told every event that is published."""
+    """The assembler's queue, with every chunk in it, as an ingest from before `progress` had it: the assembler must not
+    care. `heard` is told every event that is published."""
 
     site: Site
     loop: Loop

@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from libs.common.bus._topology import Topology
-from libs.common.events import ASSEMBLER_TYPES, EVENT_TYPES, EVENTS, type_of
+from libs.common.events import ASSEMBLER_TYPES, EVENT_TYPES, EVENTS, PROGRESS, type_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 API: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
@@ -194,7 +194,8 @@ def test_each_event_is_sent_by_the_service_that_its_class_names() -> None:
     for name, service, _, channel in operations("send"):
         (sent,) = message_types(channel)
         senders[sent] = service
-        assert name == f"{service}Sends{sent.split('.')[1]}"
+        below = channel["address"].removeprefix(sent).removeprefix(".").title()
+        assert name == f"{service}Sends{sent.split('.')[1]}{below}"
     docstrings = {type_of(event): (event.__doc__ or "").partition(":")[0].lower() for event in EVENT_TYPES}
     assert senders == docstrings
 
@@ -214,13 +215,13 @@ def test_the_assembler_receives_exactly_what_is_for_it() -> None:
 def test_events_for_the_assembler_are_mandatory_and_the_others_are_not() -> None:
     for _, _, operation, channel in operations("send"):
         (sent,) = message_types(channel)
-        assert amqp(operation)["mandatory"] == (sent in ASSEMBLER_TYPES)
+        assert amqp(operation)["mandatory"] == (sent in ASSEMBLER_TYPES and channel["address"] == sent)
         assert amqp(operation)["deliveryMode"] == 2, "persistent"
 
 
 def test_events_travel_by_their_type_over_the_exchange_that_the_bus_declares() -> None:
     for _, _, _, channel in operations("send"):
-        assert {channel["address"]} == message_types(channel)
+        assert {channel["address"].removesuffix(f".{PROGRESS}")} == message_types(channel)
         assert amqp(channel)["is"] == "routingKey"
         exchange = {"name": TOPOLOGY.exchange, "type": "topic", "durable": True, "autoDelete": False}
         assert amqp(channel)["exchange"] == exchange

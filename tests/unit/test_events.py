@@ -21,6 +21,7 @@ from libs.common.events import (
     Event,
     FileCompleted,
     FileCompletedData,
+    routing_key,
     subject,
     type_of,
 )
@@ -151,6 +152,30 @@ def test_the_assembler_is_sent_four_of_them() -> None:
         "SessionStale",
     }
     assert type_of(ChunkReceived) in ASSEMBLER_TYPES
+
+
+@pytest.mark.parametrize(
+    ("offset", "filled", "key"),
+    [
+        (4, [], "hiper.ChunkReceived.v1.progress"),
+        (4, [3], "hiper.ChunkReceived.v1"),
+        (10, [], "hiper.ChunkReceived.v1"),
+    ],
+    ids=["fills nothing", "fills a part behind a gap", "is the last"],
+)
+def test_a_chunk_that_the_assembler_need_not_hear_of_has_a_key_of_its_own(
+    offset: int, filled: list[int], key: str
+) -> None:
+    about = {"owner": "a", "filename": "b", "session": "10-a"}
+    data = ChunkReceivedData(**about, start=0, length=4, offset=offset, filled_parts=filled)
+    event = ChunkReceived(source="/hiper/ingest", subject="a/b", data=data)
+    assert routing_key(event) == key
+    assert event.wakes_assembler == (key == event.type)
+
+
+def test_all_other_events_are_routed_by_their_type() -> None:
+    event = example()
+    assert routing_key(event) == event.type
 
 
 def test_the_data_names_the_file() -> None:

@@ -44,7 +44,8 @@ class EventBus(Protocol):
     def publish(self, event: Event) -> None:
         """Hand an event over. Returns at once and never raises: an unconfirmed event is published again, the
         oldest are dropped when more than the buffer's limit gather (the sweep finds what they said). Before
-        `start` events gather; after `close` they are dropped."""
+        `start` events gather; after `close` they are dropped. One that does not wake the assembler passes its queue
+        by: whoever else listens gets it."""
         ...
 
     async def subscribe(self, handler: Handler) -> None:

@@ -1,9 +1,12 @@
-"""What happens to events, counted. One set per process: buses made later in the process add to it."""
+"""What happens to events, counted. One set per process: buses made later in the process add to it.
+
+Until it is in a queue an event counts as its routing key, from then on as its type: so that what is delivered can be
+compared with what the queue got."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 PUBLISHED = Counter("hiper_bus_events_published", "Events handed to the bus.", ["type"])
-CONFIRMED = Counter("hiper_bus_events_confirmed", "Events that the broker has on disk.", ["type"])
+CONFIRMED = Counter("hiper_bus_events_confirmed", "Events that the broker has on disk, or has no queue for.", ["type"])
 REPUBLISHED = Counter("hiper_bus_events_republished", "Publishes that were not confirmed and made again.", ["type"])
 DROPPED = Counter("hiper_bus_events_dropped", "Events given up before publishing: buffer full or closed.", ["type"])
 DELIVERED = Counter("hiper_bus_events_delivered", "Events given to a handler, redeliveries included.", ["type"])

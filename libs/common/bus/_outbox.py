@@ -16,6 +16,7 @@ class Letter(NamedTuple):
     """An event, ready to go."""
 
     type: str
+    key: str  # that the broker routes it by, and that counts it
     body: bytes
     mandatory: bool  # a queue must take it
 
@@ -76,7 +77,7 @@ class Outbox:
     def discard(self) -> None:
         """Drop everything that waits."""
         while self._waiting:
-            DROPPED.labels(self._waiting.popleft().type).inc()
+            DROPPED.labels(self._waiting.popleft().key).inc()
             WAITING.dec()
 
     def _launch(self, send: Send) -> None:
@@ -90,7 +91,7 @@ class Outbox:
         letter = self._flying.pop(flight)
         failure = asyncio.CancelledError() if flight.cancelled() else flight.exception()
         if failure is None:
-            CONFIRMED.labels(letter.type).inc()
+            CONFIRMED.labels(letter.key).inc()
             WAITING.dec()
         else:
             self._failure = self._failure or failure
@@ -104,11 +105,11 @@ class Outbox:
         if len(self._waiting) >= self._limit:
             self._drop(letter)
         else:
-            REPUBLISHED.labels(letter.type).inc()
+            REPUBLISHED.labels(letter.key).inc()
             self._waiting.appendleft(letter)
 
     def _drop(self, letter: Letter) -> None:
-        DROPPED.labels(letter.type).inc()
+        DROPPED.labels(letter.key).inc()
         WAITING.dec()
         if not self._dropping:
             self._dropping = True

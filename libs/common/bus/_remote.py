@@ -14,7 +14,7 @@ from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import ConnectionLost, either, keep
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
-from libs.common.events import Event
+from libs.common.events import Event, routing_key
 from libs.common.preparing import REFUSALS, GiveUp
 from libs.common.settings import ConfigurationError
 
@@ -91,13 +91,14 @@ class RemoteBus:
                     await self._tried.wait()
 
     def publish(self, event: Event) -> None:
-        PUBLISHED.labels(event.type).inc()
+        key = routing_key(event)
+        PUBLISHED.labels(key).inc()
         if self._closed.is_set():
-            DROPPED.labels(event.type).inc()
+            DROPPED.labels(key).inc()
         else:
             with publishing(event):
                 body = carrying(event).model_dump_json().encode()
-                self._outbox.put(Letter(event.type, body, event.for_assembler))
+                self._outbox.put(Letter(event.type, key, body, event.wakes_assembler))
 
     async def subscribe(self, handler: Handler) -> None:
         async with self._subscriptions.open(handler) as intake:

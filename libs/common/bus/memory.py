@@ -13,7 +13,7 @@ from libs.common.bus._intake import Intake
 from libs.common.bus._metrics import CONFIRMED, DROPPED, PUBLISHED
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
-from libs.common.events import EVENTS, Event
+from libs.common.events import EVENTS, Event, routing_key
 
 log = structlog.get_logger(__name__)
 
@@ -128,15 +128,16 @@ class MemoryBus:
         self._started = True
 
     def publish(self, event: Event) -> None:
-        PUBLISHED.labels(event.type).inc()
+        key = routing_key(event)
+        PUBLISHED.labels(key).inc()
         if self._closed:
-            DROPPED.labels(event.type).inc()
+            DROPPED.labels(key).inc()
             return
         with publishing(event):
             body = carrying(event).model_dump_json().encode()
-            if event.for_assembler:
+            if event.wakes_assembler:
                 self.queue.put(Loan(self.queue, event.type, body))
-        CONFIRMED.labels(event.type).inc()
+        CONFIRMED.labels(key).inc()
         for listener in self._listeners:
             try:
                 listener(EVENTS.validate_json(body))

@@ -156,7 +156,7 @@ class RabbitLink:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             type=letter.type,
         )
-        await self.exchange.publish(message, letter.type, mandatory=letter.mandatory, timeout=self.publish_timeout)
+        await self.exchange.publish(message, letter.key, mandatory=letter.mandatory, timeout=self.publish_timeout)
 
     async def consume(self, offer: Callable[[Delivery], None], prefetch: int) -> Callable[[], Awaitable[None]]:
         async def on_message(message: AbstractIncomingMessage) -> None:
