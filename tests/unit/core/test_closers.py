@@ -21,7 +21,7 @@ from tests.unit.core.uploads import (
     upload_gap,
     upload_wrong,
 )
-from tests.unit.core.world import FILE, Node, World, content, open_world
+from tests.unit.core.world import FILE, PART, Node, World, content, open_world
 
 CLOSINGS = {
     "cancel": (upload_gap, "cancel"),
@@ -197,6 +197,50 @@ class TestOvertaken:
             await parking
         assert await world.keys() == []
         assert world.open_uploads() == []
+
+    async def test_by_another_that_died_with_only_the_markers_left(self, world: World, node: Node) -> None:
+        """It looks for the last time before it makes the file, and finds no upload any more."""
+        await node.send(0, DATA[:PART], PART)
+        slow, gates = world.node(), list[Gate]()
+
+        async def hold_next_look() -> None:
+            gates.append(slow.hooks.hold("list", "sessions/"))
+
+        slow.hooks.on("list", "partials/", hold_next_look, when="after")
+        closing = asyncio.create_task(slow.park())
+        while not gates:  # noqa: ASYNC110  # the gate is made on the way
+            await asyncio.sleep(0.001)
+        await gates[0].reached.wait()
+        node.hooks.on("put", "closed/park", crash)
+        with suppress(Crash):
+            await node.closer.close(FILE)
+        assert (await world.look()).open == []
+        gates[0].opened.set()
+        await closing
+        assert await world.left() == []
+        assert await world.final() == DATA[:PART]
+
+    async def test_by_another_that_completed_the_file_it_leaves_no_partial_one(self, world: World, node: Node) -> None:
+        """A chunk came late, so that the slower closer saw a gap and the other one did not. It dies after its write."""
+        await upload_gap(world)
+        slow = world.node()
+        slow.hooks.on("complete_multipart", "partials/", crash, when="after")
+        gate = slow.hooks.hold("complete_multipart", "partials/")
+
+        async def wake() -> None:
+            gate.opened.set()
+            await asyncio.sleep(0.1)
+
+        closing = asyncio.create_task(slow.park())
+        await gate.reached.wait()
+        (session,) = (await world.look()).open
+        await world.store_chunk(session.id, 0, DATA)
+        node.hooks.on("put", "closed/park", wake)
+        await node.work()
+        with suppress(Crash):
+            await closing
+        assert await world.final() == DATA
+        assert [key for key in await world.keys() if key.startswith("partials/")] == []
 
 
 async def end_state(world: World) -> tuple[tuple[str, bytes], ...]:
