@@ -112,9 +112,9 @@ def draw_habits(chance: random.Random, scene: Scene) -> Habits:
         deeds = {"all": 3.0, "cancel": 2.0, "next": 1.0, "idle": 0.5, "status": 0.5, "download": 0.5}
     return Habits(
         pinned=chance.random() < 0.5,
-        honest=chance.random() < 0.75,
+        honest=chance.random() < 0.75 and not scene.contradicts,
         resizes=chance.random() < 0.1,
-        sticky=chance.choice((0.0, 0.5, 0.9)),
+        sticky=chance.choice((0.0, 0.5, 0.9)) * (not scene.contradicts),
         declares=chance.choice(("", "", "right", "right", "wrong")),
         longest=chance.choice((3, 8, 12)),
         deeds=scene.deeds or deeds,

@@ -8,13 +8,15 @@ from typing import Any
 @dataclass(frozen=True)
 class Scene:
     """`odds` and `deeds` replace those that were drawn; `stale` is the threshold in seconds, 0 for any. `eager`: the
-    device begins again at once after a cancel, and asks again soon when it is refused. `sizes`: of its files."""
+    device begins again at once after a cancel, and asks again soon when it is refused. `sizes`: of its files.
+    `contradicts`: it sends other bytes for the same range at once, wherever."""
 
     odds: dict[str, Any] = field(default_factory=dict)
     deeds: dict[str, float] = field(default_factory=dict)
     stale: float = 0.0
     eager: bool = False
     sizes: tuple[int, ...] = ()
+    contradicts: bool = False
 
 
 NONE = Scene()
@@ -45,8 +47,13 @@ SCENES = (
         },
         {"all": 2.0, "next": 3.0, "cancel": 2.0, "zero": 1.0, "download": 5.0}, eager=True, sizes=(16,),
     ),
+    # A device of two minds, through several replicas, whose chunks are stored late.
+    Scene(
+        _CALM | {"aims": frozenset({"put chunks"}), "aimed": 0.5, "unanswered": 0.03, "late": 0.03},
+        {"contradict": 5.0, "next": 2.0, "twice": 1.0, "random": 1.0, "idle": 1.0}, sizes=(8, 12), contradicts=True,
+    ),
 )  # fmt: skip
 
 
 def draw_scene(chance: Random) -> Scene:
-    return chance.choice(SCENES) if chance.random() < 0.3 else NONE
+    return chance.choice(SCENES) if chance.random() < 0.4 else NONE
