@@ -261,11 +261,6 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("closing/cancel")
 
 
-@breakage("no fence on parking")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _unfenced("closing/park")
-
-
 @breakage("no fence on the end of a closing")
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _unfenced("closed")
@@ -356,24 +351,6 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     async def never(self: Any, seen: Look) -> None: ...
 
     yield patch.object(_Closing, "_abort_uploads", never)
-
-
-@breakage("delete the file before the chunks that it is made of")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    run, clear = _Closing.run, _Closing._clear_permanent
-
-    async def file_first(self: _Closing) -> None:
-        await self._right()
-        if self._reason == "cancel":
-            await clear(self)
-        await run(self)
-
-    async def not_again(self: _Closing) -> None:
-        if self._reason != "cancel":
-            await clear(self)
-
-    yield patch.object(_Closing, "run", file_first)
-    yield patch.object(_Closing, "_clear_permanent", not_again)
 
 
 @breakage("delete the old partial file before the new one is written")
