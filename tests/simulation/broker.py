@@ -42,7 +42,10 @@ class Broker:
         self.heard(event)
         odds = self.site.odds
         random = odds.chance.random
-        if not event.for_assembler or (not odds.quiet and random() < odds.lost):
+        if not event.for_assembler:
+            return
+        if not odds.quiet and random() < odds.lost:
+            odds.met["events lost"] += 1
             return
         for _ in range(1 if odds.quiet or random() >= odds.doubled else 2):
             message = Message(event)

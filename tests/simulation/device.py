@@ -150,6 +150,7 @@ class Device:
         name = f"send {self.file.filename} [{start}, {end}) of {total}, life {life}, variant {variant}"
 
         def told(ack: Ack) -> None:
+            self.site.odds.met["acknowledged"] += 1
             oracle.acknowledged(life, start, data, declared, ack, floor)
 
         answer = await self.desk.ask(node, name, lambda: node.writer.write(chunk), told, bound=pin.match is not None)

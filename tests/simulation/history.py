@@ -2,6 +2,7 @@
 
 import gc
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Outcome:
     violations: list[str]
     calls: int
     seconds: float  # of simulated time
+    met: Counter[str]  # how often what happened
     trace: list[str] = field(default_factory=list)
 
 
@@ -97,7 +99,7 @@ def run(seed: int, *, faults: bool = True, tracing: bool = False) -> Outcome:
             _quiet(world, stale, recovery)
         if not world.violations:
             judge(world)
-        outcome = Outcome(seed, list(world.violations), world.odds.calls, world.loop.now, world.trace)
+        outcome = Outcome(seed, list(world.violations), world.odds.calls, world.loop.now, world.odds.met, world.trace)
         world.loop.end()
     return outcome
 

@@ -1,5 +1,6 @@
 """What a seed chooses before its history begins (swarm testing: every seed has other odds), and at every call."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal, NamedTuple
@@ -63,6 +64,7 @@ class Odds:
     change_points: frozenset[int] = frozenset()
     quiet: bool = False
     calls: int = 0
+    met: Counter[str] = field(default_factory=Counter)  # how often what happened, for the table of `make soak`
     ranks: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -106,7 +108,10 @@ class Odds:
         elif random() < self.paused or self.calls in self.change_points:
             pause = self.chance.choice(self.hesitations)
         purge = random() < self.purge * (5 if place.startswith(_OF_UPLOADS) else 1)
-        return Plan(there, back, self._fate(place), pause, held, random(), purge)
+        fate = self._fate(place)
+        self.met[fate] += 1
+        self.met["held up"] += bool(pause or held)
+        return Plan(there, back, fate, pause, held, random(), purge)
 
     def _fate(self, place: str) -> Fate:
         at = self.chance.random()

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -26,10 +27,12 @@ def replay(seed: int, *, faults: bool, broken: str) -> int:
 def soak(first: int, count: int, jobs: int, *, faults: bool, broken: str, stop: bool) -> int:
     began, done, failed = time.perf_counter(), 0, 0
     calls = seconds = 0.0
+    met: Counter[str] = Counter()
     for outcome in _outcomes(first, count, jobs, faults, broken):
         done += 1
         calls += outcome.calls
         seconds += outcome.seconds
+        met.update(outcome.met)
         if outcome.violations:
             failed += 1
             if failed <= 30:
@@ -40,11 +43,29 @@ def soak(first: int, count: int, jobs: int, *, faults: bool, broken: str, stop: 
             pace = done / (time.perf_counter() - began)
             print(f"{done} histories, {failed} violate, {pace:.0f} per second", flush=True)
     took = time.perf_counter() - began
+    print(table(done, failed, done / took, calls, met))
     print(
         f"{failed} of {done} histories violate; {done / took:.1f} histories per second, "
         f"{calls / done:.0f} store calls and {seconds / done:.0f} simulated seconds in each"
     )
     return bool(failed)
+
+
+def table(done: int, failed: int, pace: float, calls: float, met: Counter[str]) -> str:
+    """A table in Markdown: what happened in all histories together."""
+    rows = {
+        "histories, and a second": f"{done:,}, {pace:.0f}",
+        "store calls": f"{calls:,.0f}",
+        "chunks acknowledged": f"{met['acknowledged']:,}",
+        "processes killed before a call took effect, and after": f"{met['killed before']:,}, {met['killed after']:,}",
+        "calls or processes held up": f"{met['held up']:,}",
+        "calls that failed": f"{met['refused']:,}",
+        "calls that timed out but took effect, at once and later": f"{met['unanswered']:,}, {met['late']:,}",
+        "open multipart uploads purged": f"{met['purged']:,}",
+        "events lost": f"{met['events lost']:,}",
+        "**promises broken**": f"**{failed}**",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def _outcomes(first: int, count: int, jobs: int, faults: bool, broken: str) -> Iterator[Outcome]:

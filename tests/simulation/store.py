@@ -158,6 +158,7 @@ class SimStore:
             process.pause(plan.pause)
         await loop.sleep(plan.there + plan.held)
         if plan.purge and (purged := self._site.perm.purge(self._site.odds.chance)):
+            self._site.odds.met["purged"] += 1
             self._site.say("PURGED", purged)
         if plan.fate != "done":
             return await self._go_wrong(plan, f"{method} {key}", effect)
