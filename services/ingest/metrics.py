@@ -10,14 +10,14 @@ from libs.common.watch import Watch
 RECEIVED = Counter("hiper_chunk_received_bytes", "Payload bytes that arrived whole and were verified.")
 STEPS = Histogram(
     "hiper_chunk_step_duration_seconds",
-    "Duration of a step of a chunk: receive, look, settle, compare, store, acknowledge.",
+    "Duration of a step of a chunk: receive, turn, look, settle, compare, store, acknowledge.",
     ["step"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
 BUFFERED = Gauge("hiper_ingest_buffered_bytes", "Payload bytes of requests under way, by where they are.", ["where"])
 BUDGET = Gauge("hiper_ingest_memory_budget_bytes", "MEMORY_BUDGET: what of them memory may hold.")
 
-NAMES = ("receive", "look", "settle", "compare", "store", "acknowledge")
+NAMES = ("receive", "turn", "look", "settle", "compare", "store", "acknowledge")
 _STEPS = {name: STEPS.labels(name) for name in NAMES}
 IN_MEMORY, ON_DISK = BUFFERED.labels("memory"), BUFFERED.labels("disk")
 

@@ -18,6 +18,7 @@ from libs.common.layout import FileId, fact_key, new_session, writer_fact
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
 from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
+from services.ingest.turns import Turns
 
 _FRESH = 0.5  # seconds; on an older look no session is opened: its fence has to outlast the put
 
@@ -224,10 +225,11 @@ class Views:
         """Whether this replica knows every chunk of the open sessions: no other can have stored one."""
         return view.look.writers == {self.replica} and entry.unsure.isdisjoint(view.sessions)
 
-    async def settle(self, view: View, entry: Entry) -> None:
+    async def settle(self, view: View, entry: Entry, turns: Turns) -> None:
         """Wait until no other replica acts on a look that does not show this one as a writer."""
         if not self.alone(view, entry) and entry.registered_at is not None:
-            await self._clock.sleep(max(0.0, entry.registered_at + LEASE - self._clock.monotonic()))
+            with turns.left():
+                await self._clock.sleep(max(0.0, entry.registered_at + LEASE - self._clock.monotonic()))
 
 
 def refuse_closing(seen: Look) -> Look:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from libs.common.bus import EventBus
@@ -24,6 +24,7 @@ from libs.common.watch import UNWATCHED, Watch
 from services.ingest.compare import refuse_difference, refuse_difference_from_file
 from services.ingest.payload import Payload, Stored
 from services.ingest.pins import NO_PIN, Pin
+from services.ingest.turns import Turns
 from services.ingest.view import Complete, Entry, Nothing, View, Views
 
 _TRIES = 4  # how often an upload may change while a chunk is on its way
@@ -73,6 +74,7 @@ class ChunkWriter:
         self._clock = clock
         self._views = views
         self._watch = watch
+        self._turns = Turns(clock)
 
     def knows(self, file: FileId) -> bool:
         """Whether this replica has seen an upload of the file, which may have ended since."""
@@ -80,21 +82,26 @@ class ChunkWriter:
 
     async def write(self, chunk: Chunk) -> Ack:
         """Store a chunk and answer for it. Raises Problem or StoreUnavailable: then nothing is acknowledged."""
+        async with self._views.using(chunk.file) as entry, AsyncExitStack() as stack:
+            with self._watch.step("turn"):
+                await stack.enter_async_context(self._turns.taken())
+            return await self._write(chunk, entry)
+
+    async def _write(self, chunk: Chunk, entry: Entry) -> Ack:
         opened: set[str] = set()
-        async with self._views.using(chunk.file) as entry:
-            for _ in range(_TRIES):
-                try:
-                    with self._watch.step("look"):
-                        found = await self._upload(chunk, entry, opened)
-                    if isinstance(found, Complete):
-                        return await self._repeat_of_file(chunk, entry, found)
-                    async with _reserved(entry, chunk.extent):
-                        return await self._into_upload(chunk, entry, found)
-                except (_Changed, ObjectNotFound):
-                    entry.view = None
-                except StoreUnavailable:
-                    entry.view = None  # a put may have taken effect that the view does not show
-                    raise
+        for _ in range(_TRIES):
+            try:
+                with self._watch.step("look"):
+                    found = await self._upload(chunk, entry, opened)
+                if isinstance(found, Complete):
+                    return await self._repeat_of_file(chunk, entry, found)
+                async with _reserved(entry, chunk.extent, self._turns):
+                    return await self._into_upload(chunk, entry, found)
+            except (_Changed, ObjectNotFound):
+                entry.view = None
+            except StoreUnavailable:
+                entry.view = None  # a put may have taken effect that the view does not show
+                raise
         raise Problem(Kind.CLOSING, "The upload changes faster than this chunk can follow. Try again shortly.")
 
     async def _upload(self, chunk: Chunk, entry: Entry, opened: set[str]) -> View | Complete:
@@ -136,7 +143,7 @@ class ChunkWriter:
         if entry.view is not view:
             raise _Changed
         with self._watch.step("settle"):  # before the listing: then it shows what others acknowledged alone
-            await self._views.settle(view, entry)
+            await self._views.settle(view, entry, self._turns)
         with self._watch.step("compare"):
             stored = await self._stored(chunk, entry, view)
             await refuse_difference(chunk.payload, stored, chunk.digests)
@@ -248,10 +255,11 @@ class ChunkWriter:
 
 
 @asynccontextmanager
-async def _reserved(entry: Entry, extent: Extent) -> AsyncIterator[None]:
+async def _reserved(entry: Entry, extent: Extent, turns: Turns) -> AsyncIterator[None]:
     """Hold a range, so that this replica stores each byte once at a time."""
     while blockers := [done for held, done in entry.in_flight.items() if held.overlaps(extent)]:
-        await blockers[0].wait()
+        with turns.left():
+            await blockers[0].wait()
     if not extent.length:
         yield
         return

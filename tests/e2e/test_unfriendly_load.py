@@ -129,8 +129,7 @@ async def test_a_thousand_slow_devices_cost_little_memory_and_slow_down_nobody(t
     print(f"{max(resident) / MIB:.0f} MiB, latency {before:.4f} s, then {during:.4f} s; {dict(Counter(statuses))}")
     assert max(resident) < MOST_RESIDENT
     assert during < 5 * before
-    # All chunks end within the same second: some are told to come again, where the store takes too long for a look.
-    assert set(statuses) <= ({200, 503} if LONG else {0})
+    assert set(statuses) == {200 if LONG else 0}  # though all chunks end within the same second
 
 
 async def test_connections_that_say_nothing_more_are_dropped_by_the_deadline(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ async def test_one_trace_leads_from_the_request_through_the_bus_to_the_file(
     spans = {one.context.span_id: one for one in mine if one.context}
     ways = {one.name: below(spans, one)[1:] for one in mine}
     request, publish = "POST /upload", "publish hiper.ChunkReceived.v1"
-    steps = ("receive", "look", "settle", "compare", "store", "acknowledge")
+    steps = ("receive", "turn", "look", "settle", "compare", "store", "acknowledge")
     assert [ways[f"chunk {name}"] for name in steps] == [[request]] * len(steps)
     assert ways[publish] == ["chunk acknowledge", request]
     handled = ["process hiper.ChunkReceived.v1", publish, "chunk acknowledge", request]
