@@ -122,6 +122,13 @@ async def partial_runs(perm: ObjectStore, file: FileId, total_size: int | None =
     return [run for run in found if total_size is None or total_size_of(run.session) == total_size]
 
 
+async def runs_below(perm: ObjectStore, look: Look) -> list[Source]:
+    """The runs of the partial file that the open upload stands on."""
+    if look.open and look.plain:
+        return []
+    return await partial_runs(perm, look.file, look.open[0].total_size if look.open else None)
+
+
 async def rejected_runs(perm: ObjectStore, file: FileId) -> list[Source]:
     """What is kept of uploads whose declared digest did not match."""
     return [_run(perm, info) for info in await list_all(perm, rejected_prefix(file))]
@@ -137,8 +144,7 @@ async def gather(buckets: Buckets, look: Look, assembled: Collection[int] = ()) 
         for session in look.open
         async for source in chunks_outside(buckets.temp, look.file, session.id, assembled)
     ]
-    total_size = look.open[0].total_size if look.open else None
-    return await partial_runs(buckets.perm, look.file, total_size) + sources
+    return await runs_below(buckets.perm, look) + sources
 
 
 async def take_stock(buckets: Buckets, look: Look) -> Stock:

@@ -35,6 +35,7 @@ from libs.common.extents import Extent
 
 MIN_PART_SIZE = 8 * 1024 * 1024  # bytes
 MAX_PARTS = 10_000  # of a multipart upload, by the S3 API
+_PLAIN = "-plain"
 Reason = Literal["cancel", "park", "reject"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 REVOKED = "revoked.json"
@@ -99,10 +100,15 @@ def new_replica() -> str:
     return secrets.token_hex(4)
 
 
-def new_session(total_size: int, replica: str = "") -> str:
+def new_session(total_size: int, replica: str = "", *, plain: bool = False) -> str:
     """A session id, `{total_size}-{nonce}`. The nonce begins with the replica that opens the session and is
-    therefore its first writer; the rest is random."""
-    return f"{total_size}-{replica or new_replica()}{secrets.token_hex(8)}"
+    therefore its first writer; the rest is random. `-plain` follows where the upload begins with nothing below it (no
+    partial file) and has the media type that its filename suggests: so a look shows it, and nobody has to ask."""
+    return f"{total_size}-{replica or new_replica()}{secrets.token_hex(8)}{_PLAIN if plain else ''}"
+
+
+def is_plain(session: str) -> bool:
+    return session.endswith(_PLAIN)
 
 
 def total_size_of(session: str) -> int:

@@ -11,6 +11,7 @@ from libs.common.layout import (
     FileId,
     Reason,
     closing_fact,
+    is_plain,
     opener_of,
     parse_session_key,
     sessions_prefix,
@@ -98,6 +99,12 @@ class Look:
         opened = [session for session in self.sessions.values() if session.is_open]
         opened.sort(key=lambda session: (session.facts["open"].modified, session.id))
         return [session for session in opened if session.total_size == opened[0].total_size]
+
+    @property
+    def plain(self) -> bool:
+        """Whether its uploads are plain, and still are: while nothing is closing no partial file can appear, for
+        parking closes every session of the name. Then there is nothing to look up."""
+        return not self.closing and all(is_plain(session.id) for session in self.open)
 
     @property
     def writers(self) -> set[str]:

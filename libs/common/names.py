@@ -1,11 +1,13 @@
 """Which filenames and owners there can be."""
 
 import unicodedata
+from mimetypes import MimeTypes
 
 from libs.common.problems import Kind, Problem
 
 MAX_FILENAME_BYTES = 255  # of UTF-8: what every file system and object store takes as one name
 _RESERVED = "__XLDIR__"  # how MinIO writes a name that ends in a slash
+_TYPES = MimeTypes()  # Python's own table: every service knows the same types, whatever machine it is on
 FLEET = "fleet"  # the owner of what is published to every device
 
 
@@ -16,6 +18,14 @@ def check_filename(filename: str) -> str:
     if problem:
         raise Problem(Kind.BAD_FILENAME, f"The filename {problem}.")
     return filename
+
+
+def type_of(filename: str) -> str:
+    """The media type that a name suggests."""
+    guess, compression = _TYPES.guess_type(filename)
+    if compression:  # the bytes are those of the compressed form
+        guess = f"application/{compression}" if compression == "gzip" else None
+    return guess or "application/octet-stream"
 
 
 def _what_is_wrong(filename: str) -> str | None:

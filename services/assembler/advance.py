@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import FileCompleted, FileCompletedData, subject
-from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, partial_runs, replaced_by
+from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, replaced_by, runs_below
 from libs.common.layout import (
     FileId,
     chunks_prefix,
@@ -14,6 +14,7 @@ from libs.common.layout import (
     file_key,
     part_count,
     part_extent,
+    total_size_of,
 )
 from libs.common.look import Look, look
 from libs.common.store import Buckets, ObjectInfo, ObjectStore, list_all
@@ -39,13 +40,16 @@ class Advancer:
         self._clock = clock
         self._watch = watch
 
-    async def advance(self, file: FileId, hint: Sequence[int] | None = None) -> bool:
+    async def advance(self, file: FileId, hint: Sequence[int] | None = None, session: str = "") -> bool:
         """Assemble the parts of the hint (or every part that is full) and finish the file if nothing is missing.
+        `session`: one of which it is told that all bytes are there, if any is.
 
         Whether the file is marked now to be rejected, because its digest is wrong. Does nothing while an upload of
         the file is being closed. Raises Superseded, ObjectNotFound, UploadNotFound
         or FenceExpired when another process was faster: call it again; StoreUnavailable: call it later.
         """
+        if session and await self._finish_sole_chunk(file, session):
+            return False
         seen = await look(self._buckets.temp, file, self._clock)
         if seen.closing or not seen.open:
             return False
@@ -61,6 +65,22 @@ class Advancer:
         if done:
             await self._clean_up(seen, done)
         return False
+
+    async def _finish_sole_chunk(self, file: FileId, session: str) -> bool:
+        """Finish a file that is one chunk and has no declared digest, by four calls; whether it was one.
+
+        The chunk is listed before the look, which so shows all that is to be known after the last byte was stored."""
+        total_size = total_size_of(session)
+        if not is_single(total_size):
+            return False
+        sources = await chunks_of_part(self._buckets.temp, file, [session], 0)
+        if [source.extent for source in sources] != [part_extent(total_size, 0)]:
+            return False
+        seen = await look(self._buckets.temp, file, self._clock)
+        if not seen.plain or seen.digests or [each.id for each in seen.open] != [session]:
+            return False
+        await self._finish(seen, Ready(None, sources, seen))
+        return True
 
     async def _assemble(self, seen: Look, hint: Sequence[int] | None) -> Ready | None:
         total_size = seen.open[0].total_size
@@ -81,7 +101,7 @@ class Advancer:
         for part in parts:
             if part < part_count(total_size):
                 found += await chunks_of_part(self._buckets.temp, seen.file, sessions, part)
-        return await partial_runs(self._buckets.perm, seen.file, total_size) + found
+        return await runs_below(self._buckets.perm, seen) + found
 
     async def _finish(self, seen: Look, ready: Ready) -> bool:
         """Make the file one object, or mark it to be rejected: whether it is marked."""

@@ -7,6 +7,7 @@ from typing import TypedDict
 from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather
 from libs.common.layout import assembly_fact, digests_prefix, fact_key, file_key, part_count, part_extent, part_size
 from libs.common.look import Look
+from libs.common.names import type_of
 from libs.common.store import (
     Buckets,
     Fence,
@@ -43,10 +44,12 @@ class DigestMismatch(Exception):
 
 @dataclass(frozen=True)
 class Ready:
-    """A file whose bytes are all there: all in one multipart upload, or (a file of one part) in these sources."""
+    """A file whose bytes are all there: all in one multipart upload, or (a file of one part) in these sources.
+    `look`: one that was taken after the last byte was seen, if it was."""
 
     assembly: Assembly | None
     sources: Sequence[Source] = ()
+    look: Look | None = None
 
     @property
     def sole_chunk(self) -> Source | None:
@@ -105,9 +108,9 @@ async def add_parts(buckets: Buckets, look: Look, assembly: Assembly, sources: S
 
 
 async def finish(buckets: Buckets, ready: Ready, right: Right) -> Finished:
-    """Make the final object, or raise DigestMismatch. The look that `right` takes, after the last byte was seen,
-    shows the digest: that is declared before the last byte is stored."""
-    look = await _open_look(right)
+    """Make the final object, or raise DigestMismatch. A look after the last byte was seen shows the digest: that is
+    declared before the last byte is stored."""
+    look = ready.look or await _open_look(right)
     if look.digests:
         sources = ready.sources if ready.assembly is None else await gather(buckets, look)
         computed = await sha256_of(sources, look.open[0].total_size)
@@ -164,6 +167,8 @@ async def _put_directly(buckets: Buckets, look: Look, sources: Sequence[Source],
 
 async def _content_type(temp: ObjectStore, look: Look) -> str:
     """The media type that was named when the upload was opened."""
+    if look.plain:
+        return type_of(look.file.filename)
     try:
         return (await temp.stat(fact_key(look.file, look.open[0].id, "open"))).content_type
     except ObjectNotFound:

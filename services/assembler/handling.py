@@ -50,7 +50,7 @@ class Assembler:
                 last = _is_last(data)
                 if last or data.filled_parts:  # else it is from an ingest that sends all of them
                     hint = None if last else data.filled_parts
-                    await self._advance(data.file, hint)
+                    await self._advance(data.file, hint, data.session if last else "")
             case SessionCancelled(data=data):
                 await self._close(data.file)
             case SessionStalled(data=data):
@@ -61,8 +61,8 @@ class Assembler:
             case _:
                 raise Poison(f"not for the assembler: {event.type}")
 
-    async def _advance(self, file: FileId, hint: Sequence[int] | None) -> None:
-        rejected = await self._once("advance", file, lambda: self._advancer.advance(file, hint))
+    async def _advance(self, file: FileId, hint: Sequence[int] | None, session: str = "") -> None:
+        rejected = await self._once("advance", file, lambda: self._advancer.advance(file, hint, session))
         if rejected:
             await self._close(file)
 

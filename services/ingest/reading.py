@@ -18,6 +18,7 @@ from libs.common.gather import (
 )
 from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_prefix, total_size_of
 from libs.common.look import Look, look
+from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
 from services.ingest.recent import RecentFiles
@@ -114,6 +115,8 @@ class FileReader:
 
     async def _content_type(self, seen: Look) -> str:
         """The media type that was named when the upload was opened."""
+        if seen.plain:
+            return type_of(seen.file.filename)
         try:
             return (await self._buckets.temp.stat(fact_key(seen.file, seen.open[0].id, "open"))).content_type
         except ObjectNotFound:

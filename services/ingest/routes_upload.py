@@ -1,6 +1,5 @@
 """POST /upload: the way of a chunk, from the headers to the acknowledgement."""
 
-import mimetypes
 import re
 from collections.abc import AsyncIterator
 from functools import partial
@@ -11,7 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from libs.common.digests import parse_digests
 from libs.common.layout import FileId, part_size
-from libs.common.names import check_filename
+from libs.common.names import check_filename, type_of
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, Visiting, file_address, named, writable_owner
@@ -219,7 +218,4 @@ def media_type(sent: str, filename: str) -> str:
     what is not a media type does not count."""
     if _MEDIA_TYPE.fullmatch(sent) and sent.partition(";")[0].strip().lower() not in _NO_TYPE:
         return sent
-    guess, compression = mimetypes.guess_type(filename)
-    if compression:  # the bytes are those of the compressed form
-        guess = f"application/{compression}" if compression == "gzip" else None
-    return guess or "application/octet-stream"
+    return type_of(filename)

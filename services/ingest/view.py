@@ -16,6 +16,7 @@ from libs.common.extents import Extent, Extents
 from libs.common.gather import Source, checked_digest, complete_file, coverage, take_stock
 from libs.common.layout import FileId, fact_key, new_session, writer_fact
 from libs.common.look import Look, look
+from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
 from services.ingest.turns import Turns
@@ -150,7 +151,9 @@ class Views:
                 found = await self._renew(seen, entry)
                 if not isinstance(found, Nothing):
                     return found
-            session = new_session(total_size, self.replica)
+            # What was parked before is listed in `partials`; and in a moment no upload can be opened and parked.
+            plain = fresh and not partials and content_type == type_of(seen.file.filename)
+            session = new_session(total_size, self.replica, plain=plain)
             opened.add(session)
             await self._put_open(seen, entry, session, content_type)
             again = await self._look(seen.file, entry)

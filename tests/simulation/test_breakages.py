@@ -31,6 +31,7 @@ CAUGHT = (
     "no fence on a late cancel",
     "park without waiting",
     "of two that contradict, the newer counts",
+    "no upload looks for a partial file below it",
 )
 
 

@@ -53,6 +53,9 @@ def test_a_session_id_carries_its_total_size_and_who_opened_it_and_is_never_used
     assert (layout.total_size_of(session), layout.opener_of(session)) == (total, replica)
     assert session != layout.new_session(total, replica)
     assert layout.total_size_of(layout.new_session(total)) == total
+    plain = layout.new_session(total, replica, plain=True)
+    assert (layout.total_size_of(plain), layout.opener_of(plain)) == (total, replica)
+    assert (layout.is_plain(plain), layout.is_plain(session)) == (True, False)
 
 
 @given(file=files, total=sizes, fact=st.sampled_from(["open", "writer/a", "digest/sha-256/00", "closed/park"]))

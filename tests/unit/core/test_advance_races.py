@@ -38,7 +38,24 @@ class TestDying:
             assert await world.left() == []
             assert (await world.node().reader.state(FILE)).sha256 == digest
             assert {told.id for told in world.told(FileCompleted)} <= {(await world.node().reader.state(FILE)).tag}
-        assert crashes >= 6
+        assert crashes >= 5
+
+    @pytest.mark.parametrize("declared", [False, True])
+    async def test_whoever_dies_after_an_event_told_of_a_small_file_another_ends_with_it(
+        self, tmp_path: Path, declared: bool
+    ) -> None:
+        data, session = DATA[:5], ""
+
+        async def upload(world: World) -> None:
+            nonlocal session
+            digest = hashlib.sha256(data).hexdigest() if declared else ""
+            session = (await world.node().send(0, data, len(data), declared=digest)).session
+
+        async for world in after_each_crash(
+            tmp_path, upload, lambda dying: dying.advancer.advance(FILE, None, session)
+        ):
+            await world.node().work()
+            assert (await world.final(), await world.left()) == (data, [])
 
     async def test_completion_is_told_by_whoever_cleans_up(self, tmp_path: Path) -> None:
         async def upload(world: World) -> None:

@@ -9,6 +9,7 @@ from libs.common import gather
 from libs.common.events import ChunkReceived
 from libs.common.extents import Extent
 from libs.common.store import LEASE
+from tests.unit.core.hooked_store import Crash
 from tests.unit.core.world import FILE, PART, Node, World, content
 
 PARTS = 4
@@ -56,7 +57,24 @@ class TestAssembler:
         await world.node().send(0, content(PART), PART)
         assembler = world.node()
         await assembler.advancer.advance(FILE)
-        assert calls(assembler) == {"list": 4, "stat": 1, "put": 1, "delete_many": 1}
+        assert calls(assembler) == {"list": 3, "put": 1, "delete_many": 1}
+        assert await world.final() == content(PART)
+
+    async def test_an_event_is_no_reason_to_list_a_file_of_many_parts_twice(self, world: World, node: Node) -> None:
+        ack = await node.send_all(content(TOTAL), PART)
+        told, untold = world.node(), world.node()
+        told.hooks.crash(4)
+        untold.hooks.crash(4)
+        for dying, session in ((told, ack.session), (untold, "")):
+            with pytest.raises(Crash):
+                await dying.advancer.advance(FILE, None, session)
+        assert calls(told) == calls(untold)
+
+    async def test_a_file_of_one_chunk_of_which_an_event_tells(self, world: World) -> None:
+        ack = await world.node().send(0, content(PART), PART)
+        assembler = world.node()
+        await assembler.advancer.advance(FILE, None, ack.session)
+        assert calls(assembler) == {"list": 2, "put": 1, "delete_many": 1}
         assert await world.final() == content(PART)
 
     async def test_a_part_that_fills(self, world: World, node: Node) -> None:
@@ -69,7 +87,7 @@ class TestAssembler:
             await node.send(start, content(CHUNK), TOTAL)
         await assembler.advancer.advance(FILE, [1])
         assert Counter(calls(assembler)) - Counter(before) == {
-            "list": 3,
+            "list": 2,
             "stat": 1,
             "list_parts": 1,
             "get": PART // CHUNK,
@@ -84,7 +102,7 @@ class TestAssembler:
         before = calls(assembler)
         await assembler.advancer.advance(FILE)
         assert Counter(calls(assembler)) - Counter(before) == {
-            "list": 7,
+            "list": 6,
             "stat": 1,
             "list_parts": 1,
             "get": PART // CHUNK,
@@ -139,7 +157,7 @@ class TestReplicas:
         await node.advancer.advance(FILE)
         cold = world.node()
         await cold.reader.state(FILE)
-        assert calls(cold) == {"list": 3, "stat": 2, "list_parts": 1}
+        assert calls(cold) == {"list": 2, "stat": 1, "list_parts": 1}
 
 
 class TestCopies:

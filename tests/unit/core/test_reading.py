@@ -60,7 +60,7 @@ class TestState:
     async def test_an_upload_that_is_completed_while_one_asks_is_complete(
         self, world: World, node: Node, method: str
     ) -> None:
-        await upload_all(world)
+        await world.node().send(0, DATA, TOTAL, content_type="text/csv")
         node.hooks.on(method, "sessions/", world.node().work, when="before" if method == "stat" else "after")
         assert (await node.reader.state(FILE)).state == "complete"
 
