@@ -1,15 +1,17 @@
 """Presigned URLs for S3 (AWS Signature Version 4 in the query string). The only file that imports `minio`.
 
 The SDK's own `presign_v4` signs the Host header alone, and S3 refuses `x-amz-meta-*` headers that are not signed;
-so the canonical request is built here, and the SDK derives the key and signs.
+and it does all of it anew for each URL, of which most is the same for a second.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
 import asyncio
+import hmac
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import lru_cache, reduce
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -21,7 +23,6 @@ from minio.credentials.providers import (
     IamAwsProvider,
     Provider,
 )
-from minio.signer import get_credential_string, post_presign_v4
 from urllib3 import PoolManager, Retry, Timeout
 from yarl import URL
 
@@ -52,26 +53,24 @@ class Signer:
         """A URL that the store takes until `seconds` after `issued` (seconds since the epoch, in its own time).
 
         `path` is not yet quoted. The request must carry `headers` as they are here, and may carry others."""
-        base = URL(f"{'https' if self.secure else 'http'}://{self.endpoint}")
-        date = datetime.fromtimestamp(issued, UTC)
-        credential = get_credential_string(self.access_key, date, self.region)
-        signed = {"host": base.host_port_subcomponent or ""}
-        signed |= {name.lower(): " ".join(value.split()) for name, value in headers.items()}
+        origin, host = _origin(self.endpoint, secure=self.secure)
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(issued))
+        scope = f"{date[:8]}/{self.region}/s3/aws4_request"
+        signed = {"host": host} | {name.lower(): " ".join(value.split()) for name, value in headers.items()}
         asked = {
             **query,
             **({"X-Amz-Security-Token": self.session_token} if self.session_token else {}),
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-            "X-Amz-Credential": credential,
-            "X-Amz-Date": f"{date:%Y%m%dT%H%M%SZ}",
+            "X-Amz-Credential": f"{self.access_key}/{scope}",
+            "X-Amz-Date": date,
             "X-Amz-Expires": str(seconds),
             "X-Amz-SignedHeaders": ";".join(sorted(signed)),
         }
-        target = quote(path, safe="/~"), _encoded(asked)
+        target = quote(path, safe="/~"), _encoded(tuple(sorted(asked.items())))
         request = "\n".join((method, *target, _canonical(signed), "UNSIGNED-PAYLOAD"))
-        scope = credential.removeprefix(f"{self.access_key}/")
-        text = "\n".join(("AWS4-HMAC-SHA256", asked["X-Amz-Date"], scope, sha256(request.encode()).hexdigest()))
-        signature = post_presign_v4(text, self.secret_key, date, self.region)  # it signs any text
-        return URL(f"{base.origin()}{target[0]}?{target[1]}&X-Amz-Signature={signature}", encoded=True)
+        text = "\n".join(("AWS4-HMAC-SHA256", date, scope, sha256(request.encode()).hexdigest()))
+        signature = _hmac(_signing_key(self.secret_key, scope), text).hex()
+        return URL(f"{origin}{target[0]}?{target[1]}&X-Amz-Signature={signature}", encoded=True)
 
 
 class KeyRing:
@@ -109,8 +108,26 @@ def aws_keys(sts_endpoint: str, region: str, tls: ssl.SSLContext | None = None) 
     return KeyRing(ChainedProvider([EnvAWSProvider(), AWSConfigProvider(), role]))
 
 
-def _encoded(query: Mapping[str, str]) -> str:
-    return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in sorted(query.items()))
+@lru_cache(maxsize=16)
+def _origin(endpoint: str, *, secure: bool) -> tuple[str, str]:
+    """Scheme and host of a store, and its Host header, which has no port where that is the scheme's own."""
+    base = URL(f"{'https' if secure else 'http'}://{endpoint}")
+    return str(base.origin()), base.host_port_subcomponent or ""
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret_key: str, scope: str) -> bytes:
+    """Of one day: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html."""
+    return reduce(_hmac, scope.split("/"), f"AWS4{secret_key}".encode())
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+@lru_cache(maxsize=256)  # most requests of a second ask for the same
+def _encoded(query: tuple[tuple[str, str], ...]) -> str:
+    return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query)
 
 
 def _canonical(headers: Mapping[str, str]) -> str:
