@@ -15,10 +15,13 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.jwks import RemoteKeys
 from libs.common.keys import Jwk, SigningKey, VerificationKey, public_jwks, signing_key, verification_keys
 from libs.common.names import FLEET
+from libs.common.recent import Recent
 from libs.common.settings import SYMMETRIC, ConfigurationError, Settings
 from libs.common.tls import trust
 
 MAX_TOKEN_BYTES = 8 * 1024
+REMEMBER = 10.0  # seconds for which a token that was verified need not be verified again
+REMEMBERED = 10_000  # such tokens
 LEEWAY = 30  # seconds that `iat` and `nbf` may lie ahead of this machine's clock; `exp` gets none
 _REQUIRED = ["exp", "iat", "sub", "iss", "aud", "jti", "scope"]
 SUBJECT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -92,13 +95,17 @@ class TokenIssuer:
 
 class TokenVerifier:
     """Checks access tokens. The algorithm is the configured one, whatever a token says of itself; its `kid`
-    only chooses among keys that are already known or that JWKS_URL lists."""
+    only chooses among keys that are already known or that JWKS_URL lists.
+
+    A device sends the same token with every chunk: it is verified once in REMEMBER seconds, and its end looked at each
+    time. So long a key counts after JWKS_URL lists it no more."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigurationError when the settings have nothing to verify with."""
         self._settings = settings
         self._keys: Mapping[str, VerificationKey] = verification_keys(settings)
         self._remote = _remote_keys(settings)
+        self._verified = Recent[Principal](REMEMBER, REMEMBERED)
         if not self._keys and self._remote is None:
             raise ConfigurationError(_NO_KEY[settings.algorithm in SYMMETRIC])
 
@@ -117,6 +124,14 @@ class TokenVerifier:
 
     async def verify(self, token: str) -> Principal:
         """Raises InvalidToken, or KeysUnavailable when JWKS_URL was never reached."""
+        known = self._verified.get(token)
+        if known and known.expires_at > SystemClock().time():
+            return known
+        principal = await self._verify(token)
+        self._verified.put(token, principal)
+        return principal
+
+    async def _verify(self, token: str) -> Principal:
         if len(token) > MAX_TOKEN_BYTES or not token.isascii():
             raise InvalidToken("The token is malformed")
         try:

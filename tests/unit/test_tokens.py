@@ -319,3 +319,27 @@ def test_subjects_are_safe_as_a_segment_of_a_key(subject: str) -> None:
 @pytest.mark.parametrize("subject", ["", ".", "..", "-a", "a..b", "a/b", "a\n", "é", "x" * 65, "fleet", "a b"])
 def test_other_subjects_are_refused(subject: str) -> None:
     assert not valid_subject(subject)
+
+
+async def test_a_token_that_comes_with_every_chunk_is_verified_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, token = TokenVerifier(settings), forge(settings)
+    first = await verifier.verify(token)
+    monkeypatch.delattr(jwt, "decode")
+    assert await verifier.verify(token) == first
+
+
+async def test_a_token_that_was_verified_ends_all_the_same(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier, token = TokenVerifier(settings), forge(settings)
+    end = float((await verifier.verify(token)).expires_at)
+    monkeypatch.setattr("libs.common.tokens.SystemClock.time", lambda _: end)
+    with pytest.raises(InvalidToken, match="expired"):
+        await verifier.verify(token)
+
+
+async def test_a_token_that_was_verified_speaks_for_no_other(settings: Settings) -> None:
+    verifier, token = TokenVerifier(settings), forge(settings)
+    await verifier.verify(token)
+    with pytest.raises(InvalidToken):
+        await verifier.verify(token[:-4] + "AAAA")
