@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -70,6 +71,7 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
         print(f"configuration error: {error}", file=sys.stderr)
         sys.exit(2)
     raise_file_limit()
+    collect_less()
     server = LingeringServer(config, settings.shutdown_delay)
     app.state.give_up = server.give_up
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -131,6 +133,14 @@ def raise_file_limit() -> None:
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
+
+
+def collect_less() -> None:
+    """Look for cycles of garbage after 10,000 objects instead of 700, and never among those of the imports: a request
+    leaves few, and looking took one of fourteen seconds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
