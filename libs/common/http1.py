@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from libs.common.problems import Kind, Problem
+from libs.common.web.errors import count
 
 MAX_FIELDS = 100  # header fields of one request, trailers included
 
@@ -109,7 +110,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, kind: Kind, detail: str = "") -> None:
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             limits = f"Send at most {MAX_FIELDS} header fields and {self.max_header_bytes} bytes of them"
-            self.transport.write(_answer(Problem(kind, limits if kind is Kind.HEADERS_TOO_LARGE else detail)))
+            problem = Problem(kind, limits if kind is Kind.HEADERS_TOO_LARGE else detail)
+            count(problem)
+            self.transport.write(_answer(problem))
         self.transport.close()
 
     def _arm(self) -> None:

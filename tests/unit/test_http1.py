@@ -15,6 +15,7 @@ from libs.common.serving import uvicorn_config
 from libs.common.web import create_app
 from tests.ports import free_port
 from tests.unit.keyrings import plain_settings
+from tests.unit.metrics import growth
 
 TIMEOUT = 0.4  # seconds for the headers
 LIMIT = 4096  # bytes of headers
@@ -164,9 +165,11 @@ def refused(answer: tuple[int, bytes]) -> str:
     ids=["bytes", "fields", "address", "without end"],
 )
 async def test_a_head_that_is_too_large_is_answered_with_431(connection: Connection, head: bytes) -> None:
-    await connection.send(head)
-    assert refused(await connection.answer()) == "urn:hiper:problem:headers-too-large"
-    assert await connection.ended()
+    with growth("hiper_http_problems_total", type="headers-too-large", status="431") as counted:
+        await connection.send(head)
+        assert refused(await connection.answer()) == "urn:hiper:problem:headers-too-large"
+        assert await connection.ended()
+    assert counted.by == 1
 
 
 async def test_what_just_fits_is_taken_however_it_is_cut(connection: Connection) -> None:
@@ -199,5 +202,7 @@ async def test_a_long_chunked_body_in_small_pieces_is_taken(connection: Connecti
 
 
 async def test_what_is_not_http_is_answered_with_a_problem(connection: Connection) -> None:
-    await connection.send(b"\x16\x03\x01 hello\r\n\r\n")
-    assert refused(await connection.answer()) == "urn:hiper:problem:bad-request"
+    with growth("hiper_http_problems_total", type="bad-request", status="400") as counted:
+        await connection.send(b"\x16\x03\x01 hello\r\n\r\n")
+        assert refused(await connection.answer()) == "urn:hiper:problem:bad-request"
+    assert counted.by == 1

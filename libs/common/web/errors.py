@@ -67,8 +67,13 @@ def _example(kind: Kind) -> dict[str, Any]:
     return {"summary": kind.title, "value": Problem(kind, "...").document()}
 
 
-def render(problem: Problem) -> JSONResponse:
+def count(problem: Problem) -> None:
+    """Whoever answers with a problem counts it."""
     PROBLEMS.labels(problem.kind.slug, problem.kind.status).inc()
+
+
+def render(problem: Problem) -> JSONResponse:
+    count(problem)
     return JSONResponse(problem.document(), problem.kind.status, problem.headers, MEDIA_TYPE)
 
 
