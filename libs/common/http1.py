@@ -24,7 +24,7 @@ class _Phase(Enum):
     BODY = "after the headers"
 
 
-class HeadTooLarge(Exception):
+class BadHead(Exception):
     """Ends the parsing of a request."""
 
 
@@ -39,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._phase = _Phase.HEAD  # a new connection owes a request
         self._fields = 0
+        self._names_host = False
         self._head_bytes = 0  # of the fields that are complete
         self._swallowed = 0  # bytes in a row that the parser made nothing of yet
         self._timer: TimerHandle | None = None
@@ -68,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._phase = _Phase.HEAD
         self._fields = self._head_bytes = 0
+        self._names_host = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -77,9 +79,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
         self._count(len(name) + len(value))
+        self._names_host = self._names_host or name.lower() == b"host"
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1") or (version == "1.1" and not self._names_host):  # RFC 9112, section 3.2
+            raise BadHead
         self._advance(_Phase.BODY)
         super().on_headers_complete()
 
@@ -98,7 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self.max_header_bytes or self._fields > MAX_FIELDS:
-            raise HeadTooLarge
+            raise BadHead
 
     # -- the two ends
 
@@ -108,6 +114,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(Kind.HEADERS_TOO_LARGE if too_large else Kind.BAD_REQUEST, msg)
 
     def _refuse(self, kind: Kind, detail: str = "") -> None:
+        if self._phase is not _Phase.BODY and self.cycle and not self.cycle.response_complete:
+            self.cycle.keep_alive = False  # the requests before this one are answered first, and none after
+            self.flow.pause_reading()
+            return
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             limits = f"Send at most {MAX_FIELDS} header fields and {self.max_header_bytes} bytes of them"
             problem = Problem(kind, limits if kind is Kind.HEADERS_TOO_LARGE else detail)

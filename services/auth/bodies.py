@@ -1,5 +1,6 @@
 """Reads request bodies, none longer than a form or a device needs, and only once a route asks for it."""
 
+import asyncio
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -38,20 +39,25 @@ TOKEN_FORM = _documented(
 )
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body. Raises Problem TOO_LARGE."""
+async def read_body(request: Request, within: float) -> bytes:
+    """The whole body, which must come within so many seconds. Raises Problem TOO_LARGE and TIMEOUT."""
     body = bytearray()
-    async for block in request.stream():
-        body += block
-        if len(body) > MAX_BODY:
-            raise Problem(Kind.TOO_LARGE, f"Send at most {MAX_BODY} bytes")
+    try:
+        async with asyncio.timeout(within):
+            async for block in request.stream():
+                body += block
+                if len(body) > MAX_BODY:
+                    raise Problem(Kind.TOO_LARGE, f"Send at most {MAX_BODY} bytes")
+    except TimeoutError:
+        detail = f"The body was not whole after {within:g} seconds. Nothing was done: try again."
+        raise Problem(Kind.TIMEOUT, detail, headers={"Connection": "close"}) from None
     return bytes(body)
 
 
-async def read_json(request: Request, model: type[M]) -> M:
+async def read_json(request: Request, model: type[M], within: float) -> M:
     """As FastAPI reads body parameters; but it does so before it knows who asks, and however long they are.
-    Raises RequestValidationError, and Problem TOO_LARGE."""
+    Raises RequestValidationError, and what `read_body` raises."""
     try:
-        return model.model_validate_json(await read_body(request))
+        return model.model_validate_json(await read_body(request, within))
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error

@@ -46,13 +46,13 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
     "/token",
     tags=["tokens"],
     responses=problem_responses(
-        Kind.BAD_REQUEST, Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE
+        Kind.BAD_REQUEST, Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TIMEOUT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE
     ),
     openapi_extra=TOKEN_FORM,
 )
 async def issue_token(request: Request, response: Response, auth: State) -> TokenAnswer:
     """An access token for a client's id and secret (OAuth 2.0 client credentials, RFC 6749, section 4.4)."""
-    wanted = parse_token_request(await read_body(request), request.headers.get("authorization", ""))
+    wanted = parse_token_request(await read_body(request, auth.body_timeout), request.headers.get("authorization", ""))
     try:
         request.app.state.authn.certificates.check(request.headers, wanted.client_id)
     except Uncertified as error:
@@ -78,12 +78,12 @@ async def public_keys(response: Response, auth: State) -> KeySet:
 @devices.post(
     "",
     status_code=201,
-    responses=problem_responses(Kind.BAD_REQUEST, Kind.DEVICE_EXISTS, Kind.TOO_LARGE),
+    responses=problem_responses(Kind.BAD_REQUEST, Kind.TIMEOUT, Kind.DEVICE_EXISTS, Kind.TOO_LARGE),
     openapi_extra=NEW_DEVICE,
 )
 async def register_device(request: Request, response: Response, auth: State) -> DeviceSecret:
     """Register a device. Its secret is in this answer and nowhere else."""
-    new = await read_json(request, NewDevice)
+    new = await read_json(request, NewDevice, auth.body_timeout)
     device, secret = await auth.devices.register(new.device_id, new.scopes, auth.known_class(new.device_class))
     response.headers["Location"] = f"/devices/{device.device_id}"
     response.headers.update(NO_STORE)
@@ -108,12 +108,12 @@ async def get_device(device_id: str, auth: State) -> DeviceInfo:
 
 @devices.patch(
     "/{device_id}",
-    responses=problem_responses(Kind.BAD_REQUEST, Kind.DEVICE_NOT_FOUND, Kind.TOO_LARGE),
+    responses=problem_responses(Kind.BAD_REQUEST, Kind.TIMEOUT, Kind.DEVICE_NOT_FOUND, Kind.TOO_LARGE),
     openapi_extra=DEVICE_CHANGE,
 )
 async def change_device(device_id: str, request: Request, auth: State) -> DeviceInfo:
     """Put a device into another class. It counts from the device's next token on."""
-    change = await read_json(request, DeviceChange)
+    change = await read_json(request, DeviceChange, auth.body_timeout)
     return _info(await auth.devices.classify(device_id, auth.known_class(change.device_class)))
 
 

@@ -16,13 +16,14 @@ from services.auth.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Expected by the routes at `app.state.auth`."""
+    """Expected by the routes at `app.state.auth`. `body_timeout`: seconds in which a whole body must come."""
 
     issuer: TokenIssuer
     ledger: Ledger
     devices: Devices
     clients: Clients
     classes: frozenset[str]
+    body_timeout: float
 
     @classmethod
     def build(
@@ -35,7 +36,8 @@ class Auth:
         ledger = Ledger(store, revocations, issuer.life, clock)
         devices = Devices(store, ledger, settings.secret_overlap, clock)
         clients = Clients(devices, settings.admin_secret.get_secret_value(), clock)
-        return cls(issuer, ledger, devices, clients, frozenset({DEFAULT_CLASS, *settings.limits_classes}))
+        classes = frozenset({DEFAULT_CLASS, *settings.limits_classes})
+        return cls(issuer, ledger, devices, clients, classes, settings.body_idle_timeout)
 
     def known_class(self, name: str) -> str:
         """The name, if it is a class of devices. Raises Problem BAD_REQUEST: a device of a class that does not exist
