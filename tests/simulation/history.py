@@ -113,7 +113,7 @@ def draw_habits(chance: random.Random, scene: Scene) -> Habits:
     if chance.random() < 0.3:  # one that begins again and again: names are used anew while others act late
         deeds = {"all": 3.0, "cancel": 2.0, "next": 1.0, "idle": 0.5, "status": 0.5, "download": 0.5}
     return Habits(
-        pinned=chance.random() < 0.5,
+        pinned=chance.random() < 0.5 or scene.pinned,
         honest=chance.random() < 0.75 and not scene.contradicts,
         resizes=chance.random() < 0.1,
         sticky=chance.choice((0.0, 0.5, 0.9)) * (not scene.contradicts),

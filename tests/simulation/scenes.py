@@ -9,7 +9,7 @@ from typing import Any
 class Scene:
     """`odds` and `deeds` replace those that were drawn; `stale` is the threshold in seconds, 0 for any. `eager`: the
     device begins again at once after a cancel, and asks again soon when it is refused. `sizes`: of its files.
-    `contradicts`: it sends other bytes for the same range at once, wherever."""
+    `contradicts`: it sends other bytes for the same range at once, wherever. `pinned`: its requests name the upload."""
 
     odds: dict[str, Any] = field(default_factory=dict)
     deeds: dict[str, float] = field(default_factory=dict)
@@ -17,6 +17,7 @@ class Scene:
     eager: bool = False
     sizes: tuple[int, ...] = ()
     contradicts: bool = False
+    pinned: bool = False
 
 
 NONE = Scene()
@@ -45,7 +46,7 @@ SCENES = (
             "aims": frozenset({"list chunks", "get chunks", "get files", "stat files"}), "aimed": 0.3,
             "hesitations": (6.0, 12.0, 20.0),
         },
-        {"all": 2.0, "next": 3.0, "cancel": 2.0, "zero": 1.0, "download": 5.0}, eager=True, sizes=(16,),
+        {"all": 3.0, "next": 2.0, "cancel": 2.0, "zero": 4.0, "download": 4.0}, eager=True, sizes=(24,), pinned=True,
     ),
     # A device of two minds, through several replicas, whose chunks are stored late.
     Scene(
