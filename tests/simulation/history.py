@@ -138,6 +138,7 @@ def _noise(world: World) -> None:
 def _quiet(world: World, stale: float, recovery: float) -> None:
     """Faults end; devices finish what they want to finish; then nothing temporary stays."""
     world.odds.quiet = True
+    world.odds.page = 1000  # in pages of three a slow store takes longer to list a file than a look may take
     world.broker.flush()
     if world.chance.random() < 0.3:  # everybody comes long after everything was left alone
         world.loop.run_until(lambda: bool(world.violations), world.loop.now + 2 * stale)
