@@ -5,7 +5,7 @@ fields that they do not know); anything else makes a new type beside the old one
 too until no consumer asks for it.
 """
 
-import uuid
+import secrets
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -68,7 +68,7 @@ class _Envelope(BaseModel):
 
     specversion: Literal["1.0"] = "1.0"
     id: str = Field(
-        default_factory=lambda: str(uuid.uuid4()),
+        default_factory=lambda: secrets.token_hex(16),
         min_length=1,
         description="With `source`, names one fact: an event that repeats a fact may repeat its id.",
     )
