@@ -6,7 +6,7 @@
 | `HIPER_PART_SIZE` | bytes in a part, so that a file of many parts is small; a directory takes any size |
 | `HIPER_CLOCK_JUMPS` | seconds between jumps of `time.time`: right, an hour ahead, an hour behind |
 
-Auth's clock does not jump: it dates the tokens.
+Auth's clock does not jump, because it dates the tokens: see tests/unit/auth/test_clock_jumps.py.
 """
 
 import os
