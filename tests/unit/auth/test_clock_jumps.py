@@ -1,5 +1,5 @@
-"""What a device sees when auth's clock is wrong for a while: its tokens are refused with the reason, and it goes on with
-a new one once the clock is right."""
+"""What a device sees when auth's clock is wrong for a while: its tokens are refused with the reason, and it goes on
+with a new one once the clock is right."""
 
 import pytest
 
