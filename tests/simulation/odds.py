@@ -102,7 +102,8 @@ class Odds:
         if self.quiet:
             return Plan(there, back, "done", 0.0, 0.0, 0.0, False)
         pause = held = 0.0
-        if random() < (self.aimed if place in self.aims else self.hesitate * place.startswith(_WRITES)):
+        aimed = self.aimed if self.calls < _SOON else min(self.aimed, 0.2)
+        if random() < (aimed if place in self.aims else self.hesitate * place.startswith(_WRITES)):
             length = self.chance.choice(self.hesitations) * (0.9 + 0.2 * random())
             pause, held = (length, 0.0) if random() < 0.5 else (0.0, length)
         elif random() < self.paused or self.calls in self.change_points:
@@ -138,5 +139,6 @@ class Odds:
         return (0.01, 0.3, 1.0, 3.0)[self.ranks[process]]
 
 
+_SOON = 3000  # calls, after which devices are to come to an end
 _WRITES = ("put", "delete", "complete", "create", "abort")
 _OF_UPLOADS = ("put_part", "list_parts", "complete")
