@@ -42,7 +42,7 @@ class Broker:
         self.heard(event)
         odds = self.site.odds
         random = odds.chance.random
-        if not event.for_assembler:
+        if not (event.for_assembler if odds.progress else event.wakes_assembler):
             return
         if not odds.quiet and random() < odds.lost:
             odds.met["events lost"] += 1

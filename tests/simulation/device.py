@@ -202,7 +202,9 @@ class Device:
             elif answer.wrong is Kind.NOT_FOUND:
                 self.session = ""
                 oracle.shown(life, cancelled, None, floor, had)
-            elif answer.wrong is Kind.REJECTED and not oracle.cancelling:
+            elif answer.wrong is Kind.REJECTED and oracle.cancelling:
+                self.session = ""  # what is kept aside has another: no pin on what is gone ever fits
+            elif answer.wrong is Kind.REJECTED:
                 if not (oracle.may_reject or oracle.kept_aside):
                     self.site.violated(f"{self.file.filename}: rejected without reason")
                 await self._rejected(life)

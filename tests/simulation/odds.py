@@ -56,6 +56,7 @@ class Odds:
     killed: float = 0.0
     paused: float = 0.0
     purge: float = 0.0
+    progress: bool = False  # whether the assembler hears of chunks that fill nothing, as from an older ingest
     lost: float = 0.0
     doubled: float = 0.0
     delayed: float = 0.0
@@ -85,6 +86,7 @@ class Odds:
             killed=pick((0.0, 0.0, 0.003, 0.01)),
             paused=pick((0.0, 0.0, 0.003, 0.01)),
             purge=pick((0.0, 0.0, 0.01, 0.05)),
+            progress=pick((False, False, True)),
             lost=pick((0.0, 0.1, 0.5, 1.0)),
             doubled=pick((0.0, 0.3, 0.8)),
             delayed=pick((0.0, 0.1, 0.5)),
