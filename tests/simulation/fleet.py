@@ -1,7 +1,7 @@
 """The services as processes: several replicas of each, which die, are paused, and are started again."""
 
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from libs.common.bus import Poison
@@ -69,7 +69,8 @@ class IngestNode(Node):
 class Fleet:
     """Keeps every service running: who dies is started again under another name."""
 
-    def __init__(self, site: Site, ages: Ages, recovery_interval: float) -> None:
+    def __init__(self, site: Site, ages: Ages, recovery_interval: float, replicas: Sequence[int]) -> None:
+        """`replicas`: how many there may be of ingest."""
         self._site = site
         self._ages = ages
         self._recovery = recovery_interval
@@ -77,7 +78,7 @@ class Fleet:
         self._views = chance.choice((1, 1, 100))
         self._count = 0
         self.ingests: list[IngestNode] = []
-        for _ in range(chance.choice((1, 2, 2, 3))):
+        for _ in range(chance.choice(replicas)):
             self.start_ingest()
         for _ in range(chance.choice((1, 1, 2, 3))):
             self._keep("assembler", self._assemble)

@@ -91,7 +91,7 @@ def run(seed: int, *, faults: bool = True, tracing: bool = False) -> Outcome:
         stale = chance.choice((5.0, 10.0, 20.0, 60.0))
         stale = world.scene.stale or stale
         recovery = chance.choice((2.0, 5.0, 20.0))
-        fleet = Fleet(world, Ages.of(stale, recovery), recovery)
+        fleet = Fleet(world, Ages.of(stale, recovery), recovery, world.scene.replicas)
         for file in chance.sample(FILES, chance.choice((1, 1, 1, 2))):
             world.devices.append(Device(world, fleet, file, draw_habits(chance, world.scene), stale))
         _noise(world)

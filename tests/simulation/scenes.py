@@ -18,6 +18,7 @@ class Scene:
     sizes: tuple[int, ...] = ()
     contradicts: bool = False
     pinned: bool = False
+    replicas: tuple[int, ...] = (1, 2, 2, 3)  # of ingest
 
 
 NONE = Scene()
@@ -31,6 +32,11 @@ SCENES = (
     Scene(
         _CALM | {"aims": frozenset({"delete_many files", "delete_many partials"}), "aimed": 0.5, "doubled": 0.8},
         _ANEW, eager=True, sizes=(3, 8),
+    ),
+    # A cancel that was given up, is done again, and comes when the name is in use for something else.
+    Scene(
+        _CALM | {"aims": frozenset({"put closing/cancel"}), "aimed": 0.5, "hesitations": (9.0, 14.0, 20.0)},
+        _ANEW, eager=True, sizes=(3, 8), pinned=True,
     ),
     # Chunks that are stored while their upload is parked by a slow closer, and devices that ask for it.
     Scene(
@@ -50,11 +56,15 @@ SCENES = (
     ),
     # A device of two minds, through several replicas, whose chunks are stored late.
     Scene(
-        _CALM | {"aims": frozenset({"put chunks"}), "aimed": 0.5, "unanswered": 0.03, "late": 0.03},
-        {"contradict": 5.0, "next": 2.0, "twice": 1.0, "random": 1.0, "idle": 1.0}, sizes=(8, 12), contradicts=True,
+        _CALM | {
+            "aims": frozenset({"put chunks"}), "aimed": 0.6, "unanswered": 0.02, "late": 0.06,
+            "hesitations": (0.5, 1.0, 2.0, 3.0),
+        },
+        {"contradict": 5.0, "next": 2.0, "twice": 1.0, "random": 1.0, "idle": 1.0},
+        sizes=(8, 12), contradicts=True, replicas=(1, 3),
     ),
 )  # fmt: skip
 
 
 def draw_scene(chance: Random) -> Scene:
-    return chance.choice(SCENES) if chance.random() < 0.4 else NONE
+    return chance.choice(SCENES) if chance.random() < 0.6 else NONE
