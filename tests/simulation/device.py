@@ -116,8 +116,11 @@ class Device:
             return await self._next()
         at = self.site.odds.chance.randrange(self.total or 1)
         end = at + self.site.odds.chance.randint(1, self.habits.longest)
-        self.replica = None  # through two replicas, if there are two
-        await self._together([lambda v=v: self.send(at, end, v) for v in (0, 1, 0)])  # type: ignore[misc]
+        self.replica = None
+        there = self.fleet.ingests or [self.fleet.latest]
+        nodes = self.site.odds.chance.choices(there, k=3) if len(there) < 3 else self.site.odds.chance.sample(there, 3)
+        sends = zip((0, 1, 0), nodes, strict=True)
+        await self._together([lambda v=v, n=n: self.send(at, end, v, node=n) for v, n in sends])  # type: ignore[misc]
         return None
 
     async def _together(self, works: list[Callable[[], Awaitable[object]]]) -> None:
@@ -135,7 +138,9 @@ class Device:
             await self._next()
         return None
 
-    async def send(self, start: int, end: int, variant: int = 0, total: int | None = None) -> Answer:
+    async def send(
+        self, start: int, end: int, variant: int = 0, total: int | None = None, node: IngestNode | None = None
+    ) -> Answer:
         total = self.total if total is None else total
         start, end = min(start, total), min(end, total)
         data = content(total, self.oracle.life, variant)[start:end]
@@ -146,7 +151,7 @@ class Device:
         chunk = Chunk(self.file, total, Payload(Extent(start, end), data), {}, declared, pin)
         oracle, life, floor = self.oracle, self.oracle.life, self.oracle.told
         oracle.send(start, data, total, declared)
-        node = self._replica()
+        node = node or self._replica()
         name = f"send {self.file.filename} [{start}, {end}) of {total}, life {life}, variant {variant}"
 
         def told(ack: Ack) -> None:

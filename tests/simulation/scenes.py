@@ -64,7 +64,8 @@ SCENES = (
         sizes=(8, 12), contradicts=True, replicas=(1, 3),
     ),
 )  # fmt: skip
+WEIGHTS = (1, 1, 1, 1, 2)
 
 
 def draw_scene(chance: Random) -> Scene:
-    return chance.choice(SCENES) if chance.random() < 0.6 else NONE
+    return chance.choices(SCENES, WEIGHTS)[0] if chance.random() < 0.6 else NONE
