@@ -1,11 +1,12 @@
 """Many histories, on several processors, and one history to read."""
 
 import gc
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 
 from tests.simulation.history import Outcome, run
@@ -25,23 +26,25 @@ def replay(seed: int, *, faults: bool, broken: str) -> int:
 
 
 def soak(first: int, count: int, jobs: int, *, faults: bool, broken: str, stop: bool) -> int:
+    """Live through histories until all are done, or Ctrl-C."""
     began, done, failed = time.perf_counter(), 0, 0
     calls = seconds = 0.0
     met: Counter[str] = Counter()
-    for outcome in _outcomes(first, count, jobs, faults, broken):
-        done += 1
-        calls += outcome.calls
-        seconds += outcome.seconds
-        met.update(outcome.met)
-        if outcome.violations:
-            failed += 1
-            if failed <= 30:
-                print(f"seed {outcome.seed}: {outcome.violations[0]}", flush=True)
-            if stop:
-                break
-        if done % 10_000 == 0:
-            pace = done / (time.perf_counter() - began)
-            print(f"{done} histories, {failed} violate, {pace:.0f} per second", flush=True)
+    with suppress(KeyboardInterrupt):
+        for outcome in _outcomes(first, count, jobs, faults, broken):
+            done += 1
+            calls += outcome.calls
+            seconds += outcome.seconds
+            met.update(outcome.met)
+            if outcome.violations:
+                failed += 1
+                if failed <= 30:
+                    print(f"seed {outcome.seed}: {outcome.violations[0]}", flush=True)
+                if stop:
+                    break
+            if done % 10_000 == 0:
+                pace = done / (time.perf_counter() - began)
+                print(f"{done} histories, {failed} violate, {pace:.0f} per second", flush=True)
     took = time.perf_counter() - began
     print(table(done, failed, done / took, calls, met))
     print(
@@ -74,8 +77,11 @@ def _outcomes(first: int, count: int, jobs: int, faults: bool, broken: str) -> I
         for block in blocks:
             yield from _block(*block)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
         yield from chain.from_iterable(pool.map(_unpacked, blocks))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _unpacked(block: tuple[int, int, bool, str]) -> list[Outcome]:
