@@ -53,8 +53,9 @@ class Advancer:
         seen = await look(self._buckets.temp, file, self._clock)
         if seen.closing or not seen.open:
             return False
-        # One of a single part that is all there is made again rather than looked for: that costs no more.
-        single = is_single(seen.open[0].total_size)
+        # One of a single part that is all there is made again rather than looked for: that costs no more. Not an empty
+        # one: that is all there from the start, so that a session opened late would replace what another one made.
+        single = seen.open[0].total_size > 0 and is_single(seen.open[0].total_size)
         done = None if single else await complete_file(self._buckets.perm, file)
         if not done:
             with self._watch.step("assemble"):

@@ -199,6 +199,8 @@ class Views:
     async def _cold(self, seen: Look, entry: Entry) -> View | Complete:
         if self.replica not in seen.writers:
             seen = await self._join(seen, entry)
+            if self.replica not in seen.writers:
+                return await self._ended(seen)
         if entry.registered_at is None:  # registered, but forgotten when, and whether every put of then succeeded
             entry.registered_at = self._clock.monotonic()
             entry.unsure.update(session.id for session in seen.open)
@@ -219,10 +221,14 @@ class Views:
         entry.registered_at = None  # until the put returned: it may take effect at any time
         await self._buckets.temp.put(key, b"")
         entry.registered_at = self._clock.monotonic()
-        seen = await self._look(seen.file, entry)
-        if self.replica not in seen.writers:
+        return await self._look(seen.file, entry)
+
+    async def _ended(self, seen: Look) -> Complete:
+        """What became of an upload that ended while this replica joined it."""
+        done = None if seen.open else await self._complete(seen)
+        if not done:
             raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
-        return seen
+        return done
 
     def alone(self, view: View, entry: Entry) -> bool:
         """Whether this replica knows every chunk of the open sessions: no other can have stored one."""

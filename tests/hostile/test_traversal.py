@@ -67,6 +67,7 @@ class Target:
     settings: Settings
     outside: Path
     everything: Callable[[], Things]
+    temp: str = ""  # its own part of everything that is temporary; other tests have theirs on the same MinIO
 
     async def ask(self, line: str, scopes: str = "files:read files:write") -> Answer:
         """One request, as the caller; a POST brings a byte."""
@@ -109,7 +110,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     own = {f"{kind}_bucket": f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("temp", "perm", "auth")}
     login = {"minio_access_key": minio.access_key, "minio_secret_key": minio.secret_key}
     with served(tmp_path / "none", object_store="minio", minio_endpoint=minio.endpoint, **login, **own) as found:
-        yield Target(*found, outside, lambda: objects_of(minio) | files_around(tmp_path))
+        yield Target(*found, outside, lambda: objects_of(minio) | files_around(tmp_path), f"{own['temp_bucket']}/")
 
 
 def upload(target: Target, owner: str, name: str, content: bytes) -> None:
@@ -160,6 +161,8 @@ async def test_what_only_looks_like_a_path_is_a_name_among_the_callers_files(tar
 async def settled(target: Target) -> None:
     """Wait until nothing of any upload is temporary."""
     deadline = time.monotonic() + 30
-    while any(kind in path for path in target.everything() for kind in ("/sessions/", "/chunks/")):
+    while any(
+        path.startswith(target.temp) and ("/sessions/" in path or "/chunks/" in path) for path in target.everything()
+    ):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from libs.common.events import FileCompleted
-from libs.common.layout import assembly_fact, closing_fact, digest_fact, fact_key, file_key
+from libs.common.layout import assembly_fact, closing_fact, digest_fact, fact_key, file_key, new_session
 from libs.common.store import ObjectNotFound, UploadNotFound
 from tests.unit.core.crashes import crash
 from tests.unit.core.hooked_store import Crash
@@ -170,3 +170,14 @@ class TestDigest:
         await world.temp.put(fact_key(FILE, session, digest_fact("00" * 32)), b"")
         await node.work()
         assert (await node.reader.state(FILE)).sha256 == ""
+
+
+async def test_an_empty_file_is_not_made_again_by_a_session_that_opened_late(world: World, node: Node) -> None:
+    """Its digest was checked for the session that made it."""
+    await node.send(0, b"", 0, declared=hashlib.sha256(b"").hexdigest())
+    await node.work()
+    made = await world.perm.stat(file_key(FILE))
+    await world.temp.put(fact_key(FILE, new_session(0), "open"), b"")
+    await node.advancer.advance(FILE)
+    assert await world.perm.stat(file_key(FILE)) == made
+    assert await world.left() == []

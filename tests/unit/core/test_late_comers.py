@@ -8,7 +8,7 @@ from libs.common.layout import closing_fact, fact_key
 from libs.common.problems import Kind
 from libs.common.store import LEASE, UploadNotFound
 from services.assembler.assembly import record_assembly
-from tests.unit.core.uploads import DATA, TOTAL, finish_upload, upload_gap
+from tests.unit.core.uploads import DATA, TOTAL, finish_upload, upload_all, upload_gap
 from tests.unit.core.world import FILE, Node, World, refused
 
 
@@ -101,3 +101,15 @@ async def test_a_status_that_took_long_looks_again_whether_a_closing_began(world
     await world.store_chunk(session, 4, DATA[4:8])
     gate.opened.set()
     assert (await asking).offset == 4
+
+
+async def test_a_chunk_of_a_file_that_is_completed_while_a_replica_joins_is_acknowledged(
+    world: World, node: Node
+) -> None:
+    await upload_all(world)
+    gate = node.hooks.hold("put", "/writer/")
+    repeated = asyncio.create_task(node.send(0, DATA[:4], TOTAL))
+    await gate.reached.wait()
+    await world.node().work()
+    gate.opened.set()
+    assert (await repeated).complete
