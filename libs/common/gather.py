@@ -11,6 +11,7 @@ from libs.common.layout import (
     FileId,
     chunks_prefix,
     digests_prefix,
+    fact_key,
     file_key,
     parse_chunk_key,
     parse_run_key,
@@ -22,6 +23,7 @@ from libs.common.layout import (
     total_size_of,
 )
 from libs.common.look import Look
+from libs.common.names import type_of
 from libs.common.store import (
     Buckets,
     ObjectInfo,
@@ -127,6 +129,13 @@ async def runs_below(perm: ObjectStore, look: Look) -> list[Source]:
     if look.open and look.plain:
         return []
     return await partial_runs(perm, look.file, look.open[0].total_size if look.open else None)
+
+
+async def media_type(temp: ObjectStore, look: Look) -> str:
+    """The media type that was named when the upload was opened. Raises ObjectNotFound when it ends at this moment."""
+    if look.plain:
+        return type_of(look.file.filename)
+    return (await temp.stat(fact_key(look.file, look.open[0].id, "open"))).content_type
 
 
 async def rejected_runs(perm: ObjectStore, file: FileId) -> list[Source]:

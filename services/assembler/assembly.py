@@ -4,15 +4,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather
+from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather, media_type
 from libs.common.layout import assembly_fact, digests_prefix, fact_key, file_key, part_count, part_extent, part_size
 from libs.common.look import Look
-from libs.common.names import type_of
 from libs.common.store import (
     Buckets,
     Fence,
     ObjectInfo,
-    ObjectNotFound,
     ObjectStore,
     Stream,
     UploadNotFound,
@@ -90,7 +88,7 @@ async def record_assembly(buckets: Buckets, look: Look) -> Assembly:
     upload_id = await buckets.perm.create_multipart(
         file_key(look.file),
         part_size=part_size(session.total_size),
-        content_type=await _content_type(buckets.temp, look),
+        content_type=await media_type(buckets.temp, look),
         metadata={"session": session.id},
     )
     await buckets.temp.put(fact_key(look.file, session.id, assembly_fact(upload_id)), b"")
@@ -156,20 +154,10 @@ async def _put_directly(buckets: Buckets, look: Look, sources: Sequence[Source],
         return (await right()).fence
 
     session, key = look.open[0], file_key(look.file)
-    about: _About = {"content_type": await _content_type(buckets.temp, look), "metadata": {"session": session.id}}
+    about: _About = {"content_type": await media_type(buckets.temp, look), "metadata": {"session": session.id}}
     extent = part_extent(session.total_size, 0)
     content = body(sources, extent) if extent.length else b""
     if isinstance(content, Stream):
         await write_run(buckets.perm, key, sources, extent, fence, **about)
     else:
         await buckets.perm.put(key, content, fence=look.fence, **about)
-
-
-async def _content_type(temp: ObjectStore, look: Look) -> str:
-    """The media type that was named when the upload was opened."""
-    if look.plain:
-        return type_of(look.file.filename)
-    try:
-        return (await temp.stat(fact_key(look.file, look.open[0].id, "open"))).content_type
-    except ObjectNotFound:
-        raise Superseded(look.file) from None

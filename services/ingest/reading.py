@@ -11,14 +11,14 @@ from libs.common.gather import (
     checked_digest,
     chunks_of_part,
     complete_file,
+    media_type,
     partial_runs,
     plan,
     read_pieces,
     take_stock,
 )
-from libs.common.layout import FileId, fact_key, file_key, part_size, rejected_prefix, total_size_of
+from libs.common.layout import FileId, file_key, part_size, rejected_prefix, total_size_of
 from libs.common.look import Look, look
-from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
 from services.ingest.recent import RecentFiles
@@ -87,7 +87,10 @@ class FileReader:
 
     async def _uploading(self, seen: Look) -> FileState:
         stock = await take_stock(self._buckets, seen)
-        content_type = await self._content_type(seen)
+        try:
+            content_type = await media_type(self._buckets.temp, seen)
+        except ObjectNotFound:
+            content_type = "application/octet-stream"  # it ends at this moment
         sessions = tuple(session.id for session in seen.open)
         total_size = seen.open[0].total_size
         return FileState(seen.file, "pending", total_size, stock.durable, stock.newest, sessions, content_type)
@@ -112,15 +115,6 @@ class FileReader:
         sessions = (session,) if session else ()
         about = info.content_type, digest, info.etag
         return FileState(file, "complete", info.size, whole, info.modified, sessions, *about)
-
-    async def _content_type(self, seen: Look) -> str:
-        """The media type that was named when the upload was opened."""
-        if seen.plain:
-            return type_of(seen.file.filename)
-        try:
-            return (await self._buckets.temp.stat(fact_key(seen.file, seen.open[0].id, "open"))).content_type
-        except ObjectNotFound:
-            return "application/octet-stream"  # it ends at this moment
 
     async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
         """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile,

@@ -164,7 +164,7 @@ class Views:
                 return done or view
             found = await self._renew(again, entry)
             if isinstance(found, Nothing):
-                raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
+                raise ended_meanwhile()
             return found
 
     async def _put_open(self, seen: Look, entry: Entry, session: str, content_type: str) -> None:
@@ -227,7 +227,7 @@ class Views:
         """What became of an upload that ended while this replica joined it."""
         done = None if seen.open else await self._complete(seen)
         if not done:
-            raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
+            raise ended_meanwhile()
         return done
 
     def alone(self, view: View, entry: Entry) -> bool:
@@ -239,6 +239,10 @@ class Views:
         if not self.alone(view, entry) and entry.registered_at is not None:
             with turns.left():
                 await self._clock.sleep(max(0.0, entry.registered_at + LEASE - self._clock.monotonic()))
+
+
+def ended_meanwhile() -> Problem:
+    return Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
 
 
 def refuse_closing(seen: Look) -> Look:

@@ -25,7 +25,7 @@ from services.ingest.compare import refuse_difference, refuse_difference_from_fi
 from services.ingest.payload import Payload, Stored
 from services.ingest.pins import NO_PIN, Pin
 from services.ingest.turns import Turns
-from services.ingest.view import Complete, Entry, Nothing, View, Views
+from services.ingest.view import Complete, Entry, Nothing, View, Views, ended_meanwhile
 
 _TRIES = 4  # how often an upload may change while a chunk is on its way
 
@@ -109,7 +109,7 @@ class ChunkWriter:
         found = await self._views.current(chunk.file, entry)
         if isinstance(found, Nothing):
             if opened:
-                raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
+                raise ended_meanwhile()
             found = await self._open(chunk, entry, found, opened)
         sessions = found.sessions if isinstance(found, View) else [found.session]
         there = "is being uploaded" if isinstance(found, View) else "is complete"
