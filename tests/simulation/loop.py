@@ -5,12 +5,12 @@ latencies of every call, and who is held up where.
 """
 
 import asyncio
-import heapq
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Due:
         self.callback = callback
         self.args = args
         self.context = context
-        self.process = context.get(RUNNING)
+        self.process = context[RUNNING]
 
     def cancel(self) -> None:
         self.callback, self.args = None, ()
@@ -91,30 +91,33 @@ class Loop(asyncio.AbstractEventLoop):
         events._set_running_loop(self)
         try:
             while True:
-                while self._ready:
-                    self._run(self._ready.popleft())
+                self._run_ready()
                 if done():
                     return True
                 if not self._later or self._later[0][0] > latest:
                     return False
-                time, _, due = heapq.heappop(self._later)
-                self.now = max(self.now, time)
-                self._run(due)
+                time, _, due = heappop(self._later)
+                if time > self.now:
+                    self.now = time
+                self._ready.append(due)
         finally:
             events._set_running_loop(before)
 
-    def _run(self, due: Due) -> None:
-        process = due.process
-        if due.callback is None or (process and process.dead):
-            return
-        if process and process.paused_until > self.now:
-            self._push(process.paused_until, due)
-        else:
-            due.context.run(due.callback, *due.args)
+    def _run_ready(self) -> None:
+        ready = self._ready
+        while ready:
+            due = ready.popleft()
+            process, callback = due.process, due.callback
+            if callback is None or process.dead:
+                continue
+            if process.paused_until > self.now:
+                self._push(process.paused_until, due)
+            else:
+                due.context.run(callback, *due.args)
 
     def _push(self, time: float, due: Due) -> None:
         self._count += 1
-        heapq.heappush(self._later, (time, self._count, due))
+        heappush(self._later, (time, self._count, due))
 
     def time(self) -> float:
         return self.now
@@ -148,7 +151,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     async def sleep(self, seconds: float) -> None:
         waiter = self.create_future()
-        self.call_later(seconds, _wake, waiter)
+        self._push(self.now + seconds, Due(self.now + seconds, _wake, (waiter,), copy_context()))
         await waiter
 
     def end(self) -> None:

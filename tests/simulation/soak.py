@@ -11,7 +11,7 @@ from itertools import chain
 
 from tests.simulation.history import Outcome, run
 
-BLOCK = 50  # histories that a worker is handed at once
+BLOCK = 10  # histories that a worker is handed at once, and after which it collects garbage
 
 
 def replay(seed: int, *, faults: bool, broken: str) -> int:
@@ -77,11 +77,17 @@ def _outcomes(first: int, count: int, jobs: int, faults: bool, broken: str) -> I
         for block in blocks:
             yield from _block(*block)
         return
-    pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(jobs, initializer=_prepare)
     try:
         yield from chain.from_iterable(pool.map(_unpacked, blocks))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _prepare() -> None:
+    """What a worker does at first: leave Ctrl-C to its parent, and what was imported out of every collection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
 
 
 def _unpacked(block: tuple[int, int, bool, str]) -> list[Outcome]:
