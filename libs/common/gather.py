@@ -78,12 +78,16 @@ class Assembly(NamedTuple):
     parts: dict[int, PartInfo]
 
 
+def counting_upload(look: Look) -> str:
+    """The multipart upload that counts, which is the smallest recorded id; empty where none is recorded."""
+    return min((upload for session in look.open for upload in session.assemblies), default="")
+
+
 async def find_assembly(perm: ObjectStore, look: Look) -> Assembly | None:
-    """The multipart upload that counts: the smallest recorded id. None where there is none or the store purged it."""
-    recorded = {upload for session in look.open for upload in session.assemblies}
-    if not recorded:
+    """The multipart upload that counts. None where there is none or the store purged it."""
+    upload_id = counting_upload(look)
+    if not upload_id:
         return None
-    upload_id = min(recorded)
     try:
         parts = await perm.list_parts(file_key(look.file), upload_id)
     except UploadNotFound:

@@ -29,6 +29,7 @@ from services.assembler.assembly import (
     is_single,
     record_assembly,
 )
+from services.assembler.known import KnownParts
 
 
 class Advancer:
@@ -39,10 +40,11 @@ class Advancer:
         self._bus = bus
         self._clock = clock
         self._watch = watch
+        self._known = KnownParts()
 
     async def advance(self, file: FileId, hint: Sequence[int] | None = None, session: str = "") -> bool:
         """Assemble the parts of the hint (or every part that is full) and finish the file if nothing is missing.
-        `session`: one of which it is told that all bytes are there, if any is.
+        `session`: one of which it is told that all bytes are there, if any is; then what the hint lacks is looked for.
 
         Whether the file is marked now to be rejected, because its digest is wrong. Does nothing while an upload of
         the file is being closed. Raises Superseded, ObjectNotFound, UploadNotFound
@@ -58,10 +60,13 @@ class Advancer:
         single = seen.open[0].total_size > 0 and is_single(seen.open[0].total_size)
         done = None if single else await complete_file(self._buckets.perm, file)
         if not done:
-            with self._watch.step("assemble"):
-                ready = await self._assemble(seen, hint)
-            if ready:
-                return await self._finish(seen, ready)
+            with self._known.doubted(seen):
+                with self._watch.step("assemble"):
+                    ready = await self._assemble(seen, hint, told_all=bool(session))
+                if ready:
+                    rejected = await self._finish(seen, ready)
+                    self._known.forget(seen)
+                    return rejected
             done = await complete_file(self._buckets.perm, file) if single else None
         if done:
             await self._clean_up(seen, done)
@@ -83,17 +88,22 @@ class Advancer:
         await self._finish(seen, Ready(None, sources, seen))
         return True
 
-    async def _assemble(self, seen: Look, hint: Sequence[int] | None) -> Ready | None:
+    async def _assemble(self, seen: Look, hint: Sequence[int] | None, *, told_all: bool) -> Ready | None:
         total_size = seen.open[0].total_size
         if is_single(total_size):
             sources = await gather(self._buckets, seen)
             return Ready(None, sources) if coverage(sources).covers(part_extent(total_size, 0)) else None
-        assembly = await record_assembly(self._buckets, seen)
+        known = None if hint is None else self._known.of(seen)
+        if told_all and not (known and {*known.parts, *(hint or ())}.issuperset(range(part_count(total_size)))):
+            hint = known = None  # another process assembled, or nobody did
+        assembly = known or await record_assembly(self._buckets, seen)
         if hint is None:
             sources = await gather(self._buckets, seen, assembly.parts)
         else:
             sources = await self._sources_of(seen, [part for part in hint if part not in assembly.parts])
-        return await add_parts(self._buckets, seen, assembly, sources)
+        ready = await add_parts(self._buckets, seen, assembly, sources)
+        self._known.keep(assembly)
+        return ready
 
     async def _sources_of(self, seen: Look, parts: Sequence[int]) -> list[Source]:
         """The sources of some parts: a hint says where to look, never what is there."""

@@ -4,7 +4,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from libs.common.gather import Assembly, Source, coverage, find_assembly, full_parts, gather, media_type
+from libs.common.gather import (
+    Assembly,
+    Source,
+    counting_upload,
+    coverage,
+    find_assembly,
+    full_parts,
+    gather,
+    media_type,
+)
 from libs.common.layout import assembly_fact, digests_prefix, fact_key, file_key, part_count, part_extent, part_size
 from libs.common.look import Look
 from libs.common.store import (
@@ -79,10 +88,9 @@ async def record_assembly(buckets: Buckets, look: Look) -> Assembly:
     found = await find_assembly(buckets.perm, look)
     if found:
         return found
-    session = look.open[0]
-    recorded = {upload for s in look.open for upload in s.assemblies}
+    session, recorded = look.open[0], counting_upload(look)
     if recorded:
-        gone = assembly_fact(min(recorded))
+        gone = assembly_fact(recorded)
         await buckets.temp.delete_many([fact_key(look.file, s.id, gone) for s in look.open if gone in s.facts])
         raise UploadNotFound(look.file.filename)
     upload_id = await buckets.perm.create_multipart(

@@ -49,8 +49,7 @@ class Assembler:
             case ChunkReceived(data=data):
                 last = _is_last(data)
                 if last or data.filled_parts:  # else it is from an ingest that sends all of them
-                    hint = None if last else data.filled_parts
-                    await self._advance(data.file, hint, data.session if last else "")
+                    await self._advance(data.file, data.filled_parts, data.session if last else "")
             case SessionCancelled(data=data):
                 await self._close(data.file)
             case SessionStalled(data=data):

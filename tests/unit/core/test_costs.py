@@ -89,7 +89,6 @@ class TestAssembler:
         assert Counter(calls(assembler)) - Counter(before) == {
             "list": 2,
             "stat": 1,
-            "list_parts": 1,
             "get": PART // CHUNK,
             "put_part": 1,
         }
