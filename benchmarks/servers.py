@@ -75,6 +75,7 @@ class Store:
 def minio(directory: Path) -> Iterator[Store]:
     port = free_port()
     env = {"MINIO_ROOT_USER": ACCESS, "MINIO_ROOT_PASSWORD": SECRET, "MINIO_BROWSER": "off", "MINIO_REGION": REGION}
+    env["MINIO_API_DELETE_CLEANUP_INTERVAL"] = "30s"  # of 5 minutes: until then what was deleted fills the disk
     command = [str(tools.minio()), "server", "--quiet", "--address", f"{HOST}:{port}", str(directory / "minio")]
     with _process("minio", command, env, directory, port) as program:
         time.sleep(1)  # it listens before its disks are ready
