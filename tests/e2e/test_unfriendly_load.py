@@ -1,6 +1,6 @@
 """Load that is not friendly: slow crowds, silent connections, one that wants everything, a reconnect storm.
 
-The short form is part of `make test`; UNFRIENDLY=long sends the chunks of the slow crowd to their end.
+The short form is part of `make test`; UNFRIENDLY=long sends the chunks of the slow crowd to their end, to MinIO too.
 """
 
 import asyncio
@@ -8,17 +8,19 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
 import psutil
+import pytest
 from pydantic import SecretStr
 
 from libs.common.serving import raise_file_limit
 from libs.common.settings import Settings
 from libs.common.tokens import TokenIssuer
+from tests.e2e.conftest import backend_env
 from tests.e2e.processes import SECRETS, Process, running
 
 LONG = os.environ.get("UNFRIENDLY") == "long"
@@ -44,9 +46,11 @@ def request_head(port: int, name: str, filename: str, size: int) -> bytes:
 
 
 @contextmanager
-def ingest(directory: Path, *, started: bool = True, **env: str) -> Iterator[Process]:
-    """An ingest process on a directory."""
-    everywhere = {**SECRETS, "LOG_LEVEL": "ERROR", "TMPDIR": str(directory)}
+def ingest(
+    directory: Path, store: Mapping[str, str] | None = None, *, started: bool = True, **env: str
+) -> Iterator[Process]:
+    """An ingest process, on the store of some settings, or on a directory."""
+    everywhere = {**SECRETS, "LOG_LEVEL": "ERROR", "TMPDIR": str(directory), **(store or {})}
     process = Process("services.ingest", {**everywhere, **env}, directory / "ingest.log")
     with running({"ingest": process} if started else {}):
         try:
@@ -111,9 +115,19 @@ async def crawl(port: int, number: int, enough: asyncio.Event) -> int:
         return int((await reader.readline()).split()[1])
 
 
-async def test_a_thousand_slow_devices_cost_little_memory_and_slow_down_nobody(tmp_path: Path) -> None:
+@pytest.fixture(params=["a directory", *(["MinIO"] if LONG else [])])
+def store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of a store."""
+    if request.param == "a directory":
+        return {}
+    return backend_env(request.getfixturevalue("minio"), request.getfixturevalue("rabbitmq"))
+
+
+async def test_a_thousand_slow_devices_cost_little_memory_and_slow_down_nobody(
+    tmp_path: Path, store: dict[str, str]
+) -> None:
     raise_file_limit()
-    with ingest(tmp_path) as process:
+    with ingest(tmp_path, store) as process:
         assert process.popen
         seen, enough = psutil.Process(process.popen.pid), asyncio.Event()
         before = await latency(process.url, "before", 20)
