@@ -1,5 +1,6 @@
 """One seed, one history: a system with faults, devices that use it, a quiet end, and what must be true then."""
 
+import asyncio
 import gc
 import random
 from collections import Counter
@@ -127,7 +128,7 @@ def draw_habits(chance: random.Random, scene: Scene) -> Habits:
 
 def _noise(world: World) -> None:
     lives = [world.outside.run(device.live(world.chance.randint(4, 20))) for device in world.devices]
-    _run(world, lambda: all(task.done() for task in lives), LONGEST)
+    _run(world, lambda: all(map(asyncio.Task.done, lives)), LONGEST)
     for task in lives:
         if not task.done() and not world.violations:
             world.violated("a device does not come to an end")
@@ -144,7 +145,7 @@ def _quiet(world: World, stale: float, recovery: float) -> None:
         world.loop.run_until(lambda: bool(world.violations), world.loop.now + 2 * stale)
     goals = [world.chance.choice(("complete", "complete", "abandon", "cancel")) for _ in world.devices]
     tasks = [world.outside.run(device.finish(goal)) for device, goal in zip(world.devices, goals, strict=True)]
-    _run(world, lambda: all(task.done() for task in tasks), 3000.0)
+    _run(world, lambda: all(map(asyncio.Task.done, tasks)), 3000.0)
     for task in tasks:
         if not task.done() and not world.violations:
             world.violated("a device cannot finish")
@@ -155,7 +156,8 @@ def _quiet(world: World, stale: float, recovery: float) -> None:
 
 
 def _run(world: World, done: Any, longest: float) -> None:
-    world.loop.run_until(lambda: bool(world.violations) or done(), world.loop.now + longest)
+    violations = world.violations
+    world.loop.run_until(lambda: bool(violations) or done(), world.loop.now + longest)
 
 
 def judge(world: World) -> None:

@@ -57,12 +57,14 @@ class Due:
 
     __slots__ = ("args", "callback", "context", "process", "time")
 
-    def __init__(self, time: float, callback: Callable[..., Any] | None, args: Any, context: Context) -> None:
+    def __init__(
+        self, time: float, callback: Callable[..., Any] | None, args: Any, context: Context, process: Process
+    ) -> None:
         self.time = time
         self.callback = callback
         self.args = args
         self.context = context
-        self.process = context[RUNNING]
+        self.process = process
 
     def cancel(self) -> None:
         self.callback, self.args = None, ()
@@ -126,12 +128,14 @@ class Loop(asyncio.AbstractEventLoop):
         return False
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        due = Due(self.now, callback, args, context or copy_context())
+        context = context or copy_context()
+        due = Due(self.now, callback, args, context, context[RUNNING])
         self._ready.append(due)
         return due
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        due = Due(when, callback, args, context or copy_context())
+        context = context or copy_context()
+        due = Due(when, callback, args, context, context[RUNNING])
         self._push(when, due)
         return due
 
@@ -150,8 +154,9 @@ class Loop(asyncio.AbstractEventLoop):
         self.errors.append(context)
 
     async def sleep(self, seconds: float) -> None:
-        waiter = self.create_future()
-        self._push(self.now + seconds, Due(self.now + seconds, _wake, (waiter,), copy_context()))
+        waiter: asyncio.Future[None] = asyncio.Future(loop=self)
+        process, due = RUNNING.get(), self.now + seconds
+        self._push(due, Due(due, _wake, (waiter,), process.context, process))
         await waiter
 
     def end(self) -> None:
