@@ -41,7 +41,8 @@ AHEAD = 2**20  # bytes of them, and so what a reader holds in memory
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A durable object and the bytes of the file that it holds. `digest` is that of its key, empty for a partial."""
+    """A durable object and the bytes of the file that it holds. `digest` is that of its key, empty for a partial.
+    `etag`: of an object that another may replace under its key, the one that is meant."""
 
     extent: Extent
     store: ObjectStore
@@ -49,6 +50,7 @@ class Source:
     modified: float
     session: str
     digest: str = ""
+    etag: str = ""
 
     @property
     def is_partial(self) -> bool:
@@ -252,7 +254,7 @@ async def _read(piece: Piece) -> bytes:
 def _opened(piece: Piece) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
     extent, source = piece
     start = extent.start - source.extent.start
-    return source.store.get(source.key, start, start + extent.length)
+    return source.store.get(source.key, start, start + extent.length, etag=source.etag)
 
 
 def full_parts(total_size: int, covered: Extents, parts: Iterable[int]) -> list[int]:

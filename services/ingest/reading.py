@@ -150,6 +150,7 @@ class FileReader:
             done = await complete_file(self._buckets.perm, state.file)
             if done is None or not is_of(state, done):
                 raise ObjectNotFound(state.file.filename)
-            whole = Source(Extent(0, done.size), self._buckets.perm, file_key(state.file), done.modified, session="")
+            extent, key = Extent(0, done.size), file_key(state.file)
+            whole = Source(extent, self._buckets.perm, key, done.modified, session="", etag=done.etag)
             pieces = [Piece(piece, whole)]
         return pieces

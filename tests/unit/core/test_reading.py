@@ -182,6 +182,25 @@ class TestBytes:
         with pytest.raises(ObjectNotFound):
             await bytes_of(node, state, 0, 11)
 
+    async def test_bytes_of_a_file_that_takes_its_place_just_before_they_are_read_are_not_mixed_in(
+        self, world: World, node: Node
+    ) -> None:
+        await upload_gap(world)
+        state = await node.reader.state(FILE)
+        await node.send(11, DATA[11:13], TOTAL)
+        other = world.node()
+        await other.work()
+
+        async def replace() -> None:
+            await other.cancel()
+            await other.work()
+            await other.send_all(content(TOTAL, seed=3))
+            await other.work()
+
+        node.hooks.on("get", file_key(FILE), replace)
+        with pytest.raises(ObjectNotFound):
+            await bytes_of(node, state, 0, 3)
+
 
 async def test_views_that_nobody_uses_are_forgotten_the_oldest_first(world: World) -> None:
     node = world.node(limit=2)
