@@ -189,6 +189,7 @@ class Device:
     async def status(self) -> Answer:
         oracle, node = self.oracle, self._replica()
         life, cancelled, had = oracle.life, oracle.cancelled, list(oracle.acked)
+        alone = self._alone()
         floor = max(oracle.told, oracle.seen)
 
         async def ask() -> FileState | Kind:
@@ -212,15 +213,20 @@ class Device:
             elif answer.wrong is Kind.REJECTED:
                 if not (oracle.may_reject or oracle.kept_aside):
                     self.site.violated(f"{self.file.filename}: rejected without reason")
-                await self._rejected(life)
+                await self._rejected(life, alone=alone)
         return answer
 
-    async def _rejected(self, life: int) -> None:
-        """It may be the upload before this one that was rejected, until nothing of this one is on its way."""
+    def _alone(self) -> bool:
+        """Whether nothing is on its way that may open an upload."""
+        return all(request.bound for request in self.desk.pending)
+
+    async def _rejected(self, life: int, *, alone: bool) -> None:
+        """It may be the upload before this one that was rejected, unless nothing of this one was on its way when the
+        status was asked for."""
         self.session, self.offset = "", 0
         if not self.oracle.may_reject:
             return
-        if any(not request.bound for request in self.desk.pending):
+        if not alone:
             await self.desk.wait_out()
             await self.status()
         elif life == self.oracle.life:
