@@ -55,27 +55,28 @@ class Advancer:
         seen = await look(self._buckets.temp, file, self._clock)
         if seen.closing or not seen.open:
             return False
-        # One of a single part that is all there is made again rather than looked for: that costs no more. Not an empty
-        # one: that is all there from the start, so that a session opened late would replace what another one made.
+        # A file of a single part is looked for once its chunks were listed: what is listed after it is there may be
+        # other bytes, which came too late. Not an empty one: that is all there from the start.
         single = seen.open[0].total_size > 0 and is_single(seen.open[0].total_size)
         done = None if single else await complete_file(self._buckets.perm, file)
         if not done:
             with self._known.doubted(seen):
                 with self._watch.step("assemble"):
                     ready = await self._assemble(seen, hint, told_all=bool(session))
-                if ready:
+                done = await complete_file(self._buckets.perm, file) if single else None
+                if ready and not done:
                     rejected = await self._finish(seen, ready)
                     self._known.forget(seen)
                     return rejected
-            done = await complete_file(self._buckets.perm, file) if single else None
         if done:
             await self._clean_up(seen, done)
         return False
 
     async def _finish_sole_chunk(self, file: FileId, session: str) -> bool:
-        """Finish a file that is one chunk and has no declared digest, by four calls; whether it was one.
+        """Finish a file that is one chunk and has no declared digest, by five calls; whether it was one.
 
-        The chunk is listed before the look, which so shows all that is to be known after the last byte was stored."""
+        The chunk is listed before the look, which so shows all that is to be known after the last byte was stored; and
+        before the file is looked for: a chunk that came after it may be another."""
         total_size = total_size_of(session)
         if not is_single(total_size):
             return False
@@ -84,6 +85,8 @@ class Advancer:
             return False
         seen = await look(self._buckets.temp, file, self._clock)
         if not seen.plain or seen.digests or [each.id for each in seen.open] != [session]:
+            return False
+        if await complete_file(self._buckets.perm, file):
             return False
         await self._finish(seen, Ready(None, sources, seen))
         return True

@@ -29,7 +29,7 @@ _TRIES = 3  # how often the bytes may move while they are being read
 
 def is_of(state: FileState, done: ObjectInfo) -> bool:
     """Whether a complete file is what an upload became, and not another file of that name and size."""
-    return done.size == state.total_size and (not state.sessions or done.metadata.get("session") in state.sessions)
+    return done.size == state.total_size and done.metadata.get("session") in state.sessions
 
 
 class FileReader:
@@ -93,7 +93,10 @@ class FileReader:
             content_type = "application/octet-stream"  # it ends at this moment
         sessions = tuple(session.id for session in seen.open)
         total_size = seen.open[0].total_size
-        return FileState(seen.file, "pending", total_size, stock.durable, stock.newest, sessions, content_type)
+        below = frozenset(source.session for source in stock.sources if source.is_partial)
+        return FileState(
+            seen.file, "pending", total_size, stock.durable, stock.newest, sessions, content_type, below=below
+        )
 
     async def _partial(self, file: FileId) -> FileState | None:
         runs = await partial_runs(self._buckets.perm, file)
@@ -101,7 +104,8 @@ class FileReader:
             return None
         durable = Extents(run.extent for run in runs)
         modified = max(run.modified for run in runs)
-        return FileState(file, "partial", total_size_of(runs[0].session), durable, modified)
+        below = frozenset(run.session for run in runs)
+        return FileState(file, "partial", total_size_of(runs[0].session), durable, modified, below=below)
 
     async def _complete(self, file: FileId) -> FileState | None:
         info = await complete_file(self._buckets.perm, file)
@@ -144,7 +148,8 @@ class FileReader:
         """From where to read bytes within one part: chunks, the partial file, or by now the complete one."""
         part = piece.start // part_size(state.total_size)
         sources = await chunks_of_part(self._buckets.temp, state.file, state.sessions, part)
-        sources += await partial_runs(self._buckets.perm, state.file, state.total_size)
+        runs = await partial_runs(self._buckets.perm, state.file, state.total_size)
+        sources += [run for run in runs if run.session in state.below.union(state.sessions)]
         pieces = plan(sources, piece)
         if pieces is None:
             done = await complete_file(self._buckets.perm, state.file)

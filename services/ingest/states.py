@@ -11,8 +11,9 @@ State = Literal["pending", "partial", "complete"]
 
 @dataclass(frozen=True)
 class FileState:
-    """A file at one moment. `sessions`: the open ones, the first-opened first, or the one that made the file;
-    `modified` in seconds since the epoch, by the store's clock."""
+    """A file at one moment. `sessions`: the open ones, the first-opened first, or the one that made the file; `below`:
+    those that were parked before, of which the partial file is; `modified` in seconds since the epoch, by the store's
+    clock."""
 
     file: FileId
     state: State
@@ -23,6 +24,7 @@ class FileState:
     content_type: str = "application/octet-stream"
     sha256: str = ""
     etag: str = ""  # the store's, of a complete file
+    below: frozenset[str] = frozenset()
 
     @property
     def offset(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from libs.common.problems import Problem
 from libs.common.store import ObjectNotFound, StoreUnavailable, UploadNotFound
 from tests.simulation.fleet import IngestNode, Site
-from tests.simulation.store import Killed
+from tests.simulation.store import LATEST, Killed
 
 LOST = "lost"  # the device gave up, or the connection broke
 UNAVAILABLE = "unavailable"
@@ -65,7 +65,7 @@ class Desk:
 
         def died() -> None:
             if not request.over:
-                over()
+                loop.call_later(LATEST, over, context=self._site.outside.context)  # what it asked the store for
                 loop.call_later(0.1, hear, Answer(wrong=LOST), context=self._site.outside.context)
 
         def hear(answer: Answer) -> None:

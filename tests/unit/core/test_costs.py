@@ -57,7 +57,7 @@ class TestAssembler:
         await world.node().send(0, content(PART), PART)
         assembler = world.node()
         await assembler.advancer.advance(FILE)
-        assert calls(assembler) == {"list": 3, "put": 1, "delete_many": 1}
+        assert calls(assembler) == {"list": 3, "stat": 1, "put": 1, "delete_many": 1}
         assert await world.final() == content(PART)
 
     async def test_an_event_is_no_reason_to_list_a_file_of_many_parts_twice(self, world: World, node: Node) -> None:
@@ -74,7 +74,7 @@ class TestAssembler:
         ack = await world.node().send(0, content(PART), PART)
         assembler = world.node()
         await assembler.advancer.advance(FILE, None, ack.session)
-        assert calls(assembler) == {"list": 2, "put": 1, "delete_many": 1}
+        assert calls(assembler) == {"list": 2, "stat": 1, "put": 1, "delete_many": 1}
         assert await world.final() == content(PART)
 
     async def test_a_part_that_fills(self, world: World, node: Node) -> None:

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from libs.common.layout import closing_fact, fact_key
+from libs.common.layout import closing_fact, fact_key, file_key
 from libs.common.problems import Kind
 from libs.common.store import LEASE, UploadNotFound
 from services.assembler.assembly import record_assembly
 from tests.unit.core.uploads import DATA, TOTAL, finish_upload, upload_all, upload_gap
-from tests.unit.core.world import FILE, Node, World, refused
+from tests.unit.core.world import FILE, PART, Node, World, content, refused
 
 
 async def test_a_repeated_chunk_of_a_file_that_was_cancelled_meanwhile_is_not_acknowledged(
@@ -113,3 +113,18 @@ async def test_a_chunk_of_a_file_that_is_completed_while_a_replica_joins_is_ackn
     await world.node().work()
     gate.opened.set()
     assert (await repeated).complete
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_a_file_of_one_part_is_not_made_again_from_other_bytes_that_came_after_it(
+    world: World, node: Node, told: bool
+) -> None:
+    """Its clean-up was cut short: the chunk is gone, and `open` is not."""
+    session = (await node.send(0, content(PART), PART)).session
+    await world.perm.put(file_key(FILE), content(PART), metadata={"session": session})
+    chunks = [key for key in await world.left() if key.startswith("chunks/")]
+    await world.temp.delete_many(chunks)
+    await world.store_chunk(session, 0, content(PART, seed=1))
+    await world.node().advancer.advance(FILE, [], session if told else "")
+    assert await world.final() == content(PART)
+    assert await world.left() == []

@@ -201,6 +201,26 @@ class TestBytes:
         with pytest.raises(ObjectNotFound):
             await bytes_of(node, state, 0, 3)
 
+    @pytest.mark.parametrize("before", ["pending", "partial"])
+    @pytest.mark.parametrize("after", ["partial", "complete"])
+    async def test_bytes_of_a_later_upload_of_that_size_are_not_mixed_in(
+        self, world: World, node: Node, before: str, after: str
+    ) -> None:
+        await node.send(0, DATA[:6], TOTAL)
+        if before == "partial":
+            await node.park()
+        state = await node.reader.state(FILE)
+        await node.cancel()
+        await node.work()
+        if after == "partial":
+            await node.send(0, content(6, seed=3), TOTAL)
+            await node.park()
+        else:
+            await node.send_all(content(TOTAL, seed=3))
+            await node.work()
+        with pytest.raises(ObjectNotFound):
+            await bytes_of(node, state, 0, 3)
+
 
 async def test_views_that_nobody_uses_are_forgotten_the_oldest_first(world: World) -> None:
     node = world.node(limit=2)
