@@ -65,7 +65,10 @@ class Desk:
 
         def died() -> None:
             if not request.over:
-                loop.call_later(LATEST, over, context=self._site.outside.context)  # what it asked the store for
+                if bound:
+                    over()
+                else:  # until what it asked the store for has happened
+                    loop.call_later(LATEST, over, context=self._site.outside.context)
                 loop.call_later(0.1, hear, Answer(wrong=LOST), context=self._site.outside.context)
 
         def hear(answer: Answer) -> None:
