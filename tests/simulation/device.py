@@ -189,7 +189,7 @@ class Device:
     async def status(self) -> Answer:
         oracle, node = self.oracle, self._replica()
         life, cancelled, had = oracle.life, oracle.cancelled, list(oracle.acked)
-        alone = self._alone()
+        alone = self.desk.alone
         floor = max(oracle.told, oracle.seen)
 
         async def ask() -> FileState | Kind:
@@ -215,10 +215,6 @@ class Device:
                     self.site.violated(f"{self.file.filename}: rejected without reason")
                 await self._rejected(life, alone=alone)
         return answer
-
-    def _alone(self) -> bool:
-        """Whether nothing is on its way that may open an upload."""
-        return all(request.bound for request in self.desk.pending)
 
     async def _rejected(self, life: int, *, alone: bool) -> None:
         """It may be the upload before this one that was rejected, unless nothing of this one was on its way when the

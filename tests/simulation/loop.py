@@ -154,7 +154,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.errors.append(context)
 
     async def sleep(self, seconds: float) -> None:
-        waiter: asyncio.Future[None] = asyncio.Future(loop=self)
+        waiter = self.create_future()
         process, due = RUNNING.get(), self.now + seconds
         self._push(due, Due(due, _wake, (waiter,), process.context, process))
         await waiter

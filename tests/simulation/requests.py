@@ -108,7 +108,12 @@ class Desk:
         told(value)
         return Answer(value)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no request is on its way that could hit another upload than the one it was meant for."""
+        return all(request.bound for request in self.pending)
+
     async def wait_out(self) -> None:
-        """Until no request is on its way that could hit another upload than the one it was meant for."""
-        while any(not request.bound for request in self.pending):
+        """Until it is alone."""
+        while not self.alone:
             await self._site.loop.sleep(0.5)
