@@ -56,8 +56,8 @@ class Advancer:
         if seen.closing or not seen.open:
             return False
         # A file of a single part is looked for once its chunks were listed: what is listed after it is there may be
-        # other bytes, which came too late. Not an empty one: that is all there from the start.
-        single = seen.open[0].total_size > 0 and is_single(seen.open[0].total_size)
+        # other bytes, which came too late.
+        single = is_single(seen.open[0].total_size)
         done = None if single else await complete_file(self._buckets.perm, file)
         if not done:
             with self._known.doubted(seen):
