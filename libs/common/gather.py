@@ -188,15 +188,15 @@ async def checked_digest(perm: ObjectStore, file: FileId, session: str) -> str:
     return page.objects[0].key.rpartition("/")[2] if page.objects else ""
 
 
-async def replaced_by(perm: ObjectStore, done: ObjectInfo, file: FileId) -> list[str]:
-    """The keys that a complete file makes void: its partial file, and where there is one, digests that were checked
-    for sessions before, which did not make it after all."""
-    partials = [info.key for info in await list_all(perm, partials_prefix(file))]
-    if not partials:
-        return []
-    mine = digests_prefix(file, done.metadata.get("session", ""))
-    digests = [info.key for info in await list_all(perm, digests_prefix(file))]
-    return partials + [key for key in digests if not key.startswith(mine)]
+async def partial_keys(perm: ObjectStore, file: FileId) -> list[str]:
+    """The keys of the partial file, which a complete file replaces."""
+    return [info.key for info in await list_all(perm, partials_prefix(file))]
+
+
+async def void_digests(perm: ObjectStore, file: FileId, done: ObjectInfo | None) -> list[str]:
+    """The keys of digests that were checked for sessions which did not make the file after all."""
+    mine = digests_prefix(file, done.metadata.get("session", "")) if done else None
+    return [i.key for i in await list_all(perm, digests_prefix(file)) if not (mine and i.key.startswith(mine))]
 
 
 def coverage(sources: Iterable[Source]) -> Extents:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import FileCompleted, FileCompletedData, subject
-from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, replaced_by, runs_below
+from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, partial_keys, runs_below
 from libs.common.layout import (
     FileId,
     chunks_prefix,
@@ -156,7 +156,7 @@ class Advancer:
 
     async def _delete_replaced(self, seen: Look, done: ObjectInfo) -> None:
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
-        replaced = await replaced_by(perm, done, file)
+        replaced = await partial_keys(perm, file)
         again = await self._still_open(seen)
         self._tell(file, done)
         if replaced:

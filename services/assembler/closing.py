@@ -6,7 +6,7 @@ from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import Event, FileRejected, FileRejectedData, PartialFileMoved, PartialFileMovedData, subject
 from libs.common.extents import Extent
-from libs.common.gather import Source, complete_file, coverage, gather, replaced_by
+from libs.common.gather import Source, complete_file, coverage, gather, partial_keys, void_digests
 from libs.common.layout import (
     FileId,
     Reason,
@@ -98,20 +98,23 @@ class Closer:
             closing = _Closing(self._buckets, self._bus, self._clock, self._watch, seen.file, reason, sessions)
             await closing.run()
         await self._clock.sleep(SETTLE)  # from here on no fenced write of another closer takes effect
-        if reason == "park":
-            await self._clear_late(seen.file, sessions)
+        if reason != "cancel":
+            await self._clear_late(seen.file, reason, sessions)
         ended: set[Reason] = set(PRECEDENCE[PRECEDENCE.index(reason) :])  # but a cancel that came meanwhile stays
         for fact in (closing_fact, closed_fact):
             keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
             await self._buckets.temp.delete_many(keys)
 
-    async def _clear_late(self, file: FileId, sessions: Sequence[str]) -> None:
-        """Delete what a slower closer parked of a file that this one completed."""
-        seen = await self._same_closing(file, "park", sessions)
+    async def _clear_late(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> None:
+        """Delete what a slower closer parked of a file that this one completed, and the digest that one checked for a
+        file that was not made after all."""
+        seen = await self._same_closing(file, reason, sessions)
         done = await complete_file(self._buckets.perm, file)
-        replaced = await replaced_by(self._buckets.perm, done, file) if done else []
-        if replaced:
-            await self._buckets.perm.delete_many(replaced, fence=seen.fence)
+        void = await void_digests(self._buckets.perm, file, done)
+        if done:
+            void += await partial_keys(self._buckets.perm, file)
+        if void:
+            await self._buckets.perm.delete_many(void, fence=seen.fence)
 
     async def _wait(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> Look:
         """Until nobody acknowledges a chunk, nor tells that it is durable, that this closer might not see (see
@@ -260,18 +263,13 @@ class _Closing:
     async def _clear_permanent(self) -> None:
         """Delete what ends with the uploads: everything of the name for a cancel, else the partial file that was
         built into something else. The final object first, so that no late assembler can bring it back."""
-        perm, file = self._buckets.perm, self._file
-        prefixes = [partials_prefix(file)]
+        perm, file, prefixes = self._buckets.perm, self._file, [partials_prefix]
         if self._reason == "cancel":
-            prefixes += [digests_prefix(file), rejected_prefix(file)]
+            prefixes += [digests_prefix, rejected_prefix]
             await perm.delete_many([file_key(file)], fence=await self._fence())
-        elif self._reason == "park":
-            done = await complete_file(perm, file)
-            replaced = await replaced_by(perm, done, file) if done else []
-            if replaced:
-                await perm.delete_many(replaced, fence=await self._fence())
+        elif self._reason == "park" and not await complete_file(perm, file):
             return
         for prefix in prefixes:
-            keys = [info.key for info in await list_all(perm, prefix)]
+            keys = [info.key for info in await list_all(perm, prefix(file))]
             if keys:
                 await perm.delete_many(keys, fence=await self._fence())

@@ -186,8 +186,8 @@ def _judge_file(world: World, device: Device) -> None:
     expected = [f"files/{file.owner}/{file.filename}"]
     if done:
         expected.append(digests_prefix(file, done.info.metadata.get("session", "")))
-    elif oracle.sent:  # a digest checked for a file that was not made after all goes when it is made, or cancelled
-        expected += [partials_prefix(file), digests_prefix(file)]
+    elif oracle.sent:
+        expected.append(partials_prefix(file))
     if oracle.may_reject or oracle.rejected or oracle.kept_aside:
         expected.append(rejected_prefix(file))
     mine = [key for key in objects if f"/{file.owner}/{file.filename}" in key and belongs(key, file)]

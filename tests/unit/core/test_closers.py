@@ -3,17 +3,21 @@
 import asyncio
 import random
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
+from libs.common.extents import Extent
+from libs.common.layout import digest_fact, fact_key, partials_prefix, rejected_prefix, run_key
 from libs.common.store import LEASE, list_all, read
 from tests.unit.core.crashes import after_each_crash, crash
 from tests.unit.core.hooked_store import Crash, Gate
 from tests.unit.core.uploads import (
     DATA,
     TOTAL,
+    WRONG,
     Upload,
     finish_upload,
     park_first,
@@ -241,6 +245,40 @@ class TestOvertaken:
             await closing
         assert await world.final() == DATA
         assert [key for key in await world.keys() if key.startswith("partials/")] == []
+
+    async def test_by_another_that_found_a_gap_it_leaves_no_checked_digest(self, world: World, node: Node) -> None:
+        """The missing chunk came late, and who saw it died when it had checked the digest."""
+        await node.send(4, DATA[4:], TOTAL, declared=sha256(DATA).hexdigest())
+        gate = node.hooks.hold("delete_many", "sessions/")
+        closing = asyncio.create_task(node.park())
+        await gate.reached.wait()
+        (session,) = (await world.look()).open
+        await world.store_chunk(session.id, 0, DATA)
+        await die_after(world.node(), "put", "digests/")
+        gate.opened.set()
+        await closing
+        assert await permanent(world) == [run_key(partials_prefix(FILE, session.id), Extent(4, TOTAL))]
+
+    async def test_by_another_that_found_a_digest_wrong_it_leaves_no_checked_digest(
+        self, world: World, node: Node
+    ) -> None:
+        """Another digest was declared when the first had been checked, and the file not made yet."""
+        session = (await node.send_all(DATA, declared=sha256(DATA).hexdigest())).session
+        await die_after(world.node(), "put", "digests/")
+        await world.temp.put(fact_key(FILE, session, digest_fact(WRONG)), b"")
+        await node.work()
+        assert await permanent(world) == [run_key(rejected_prefix(FILE, session), Extent(0, TOTAL))]
+
+
+async def permanent(world: World) -> list[str]:
+    return [info.key for info in await list_all(world.perm, "")]
+
+
+async def die_after(node: Node, call: str, prefix: str) -> None:
+    """Work until a call, and die after it."""
+    node.hooks.on(call, prefix, crash, when="after")
+    with pytest.raises(Crash):
+        await node.work()
 
 
 async def end_state(world: World) -> tuple[tuple[str, bytes], ...]:
