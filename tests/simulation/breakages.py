@@ -40,12 +40,10 @@ Patches = Callable[[], Iterator[AbstractContextManager[Any]]]
 
 @dataclass(frozen=True)
 class Breakage:
-    """`rare`: it is caught by one history of many thousands, and has a unit test of its own. `first`: the seed from
-    which it is looked for; where one of about a thousand catches it, chance may leave it out of the first two."""
+    """`rare`: it is caught by one history of many thousands, and has a unit test of its own."""
 
     patches: Patches
     rare: bool = False
-    first: int = 0
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -62,9 +60,9 @@ class Define(Protocol):
     def __call__(self, patches: Patches) -> Patches: ...
 
 
-def breakage(name: str, *, rare: bool = False, first: int = 0) -> Define:
+def breakage(name: str, *, rare: bool = False) -> Define:
     def define(patches: Patches) -> Patches:
-        BREAKAGES[name] = Breakage(patches, rare, first)
+        BREAKAGES[name] = Breakage(patches, rare)
         return patches
 
     return define
@@ -302,7 +300,7 @@ def _without_wait(number: int) -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Closer, "_close", hasty)
 
 
-@breakage("park without waiting", first=2000)
+@breakage("park without waiting")
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield from _without_wait(0)
 
@@ -323,7 +321,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Canceller, "_told", at_once)
 
 
-@breakage("one key for all closing reasons", first=2000)
+@breakage("one key for all closing reasons")
 def _() -> Iterator[AbstractContextManager[Any]]:
     put = Bucket.put
 

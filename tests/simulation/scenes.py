@@ -46,6 +46,13 @@ SCENES = (
         },
         {"next": 2.0, "random": 2.0, "status": 6.0, "idle": 4.0}, stale=5.0, sizes=(16, 20, 24),
     ),
+    # An upload that goes on, or is cancelled, at the moment at which it becomes stale.
+    Scene(
+        _CALM | {
+            "aims": frozenset({"put chunks", "put closing/park"}), "aimed": 0.6, "hesitations": (0.5, 1.0, 1.5, 1.8),
+        },
+        {"next": 2.0, "idle": 3.0, "cancel": 2.0}, stale=5.0, sizes=(16, 20, 24),
+    ),
     # Downloads, and repeated chunks, of what is deleted meanwhile and uploaded again with other bytes.
     Scene(
         _CALM | {
@@ -64,7 +71,7 @@ SCENES = (
         sizes=(8, 12), contradicts=True, replicas=(1, 3),
     ),
 )  # fmt: skip
-WEIGHTS = (1, 1, 1, 1, 2)
+WEIGHTS = (1, 1, 1, 2, 1, 2)
 
 
 def draw_scene(chance: Random) -> Scene:
