@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import FileCompleted, FileCompletedData, subject
-from libs.common.gather import Source, chunks_of_part, complete_file, coverage, gather, partial_keys, runs_below
+from libs.common.gather import (
+    Source,
+    chunks_of_part,
+    complete_file,
+    coverage,
+    gather,
+    partial_keys,
+    runs_below,
+    void_digests,
+)
 from libs.common.layout import (
     FileId,
     chunks_prefix,
@@ -157,6 +166,8 @@ class Advancer:
     async def _delete_replaced(self, seen: Look, done: ObjectInfo) -> None:
         file, temp, perm = seen.file, self._buckets.temp, self._buckets.perm
         replaced = await partial_keys(perm, file)
+        if len(seen.open) > 1:
+            replaced += await void_digests(perm, file, done)
         again = await self._still_open(seen)
         self._tell(file, done)
         if replaced:

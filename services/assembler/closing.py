@@ -108,12 +108,12 @@ class Closer:
     async def _clear_late(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> None:
         """Delete what a slower closer parked of a file that this one completed, and the digest that one checked for a
         file that was not made after all."""
-        seen = await self._same_closing(file, reason, sessions)
         done = await complete_file(self._buckets.perm, file)
         void = await void_digests(self._buckets.perm, file, done)
         if done:
             void += await partial_keys(self._buckets.perm, file)
-        if void:
+        if void:  # only if it is still this closing: else they may be those of an upload that came after it
+            seen = await self._same_closing(file, reason, sessions)
             await self._buckets.perm.delete_many(void, fence=seen.fence)
 
     async def _wait(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> Look:
@@ -181,7 +181,8 @@ class _Closing:
         seen = await self._right()
         await self._abort_uploads(seen)  # those recorded meanwhile: once their record is gone nobody can
         facts = [(s, fact) for s in self._sessions for fact in seen.sessions[s].facts if not is_marker(fact)]
-        await temp.delete_many([fact_key(file, s, fact) for s, fact in facts])
+        for first in (True, False):  # `open` first: nobody makes a file any more, without the digests that go next
+            await temp.delete_many([fact_key(file, s, fact) for s, fact in facts if (fact == "open") == first])
         fence = await self._fence()
         for session in self._sessions:
             await temp.put(fact_key(file, session, closed_fact(self._reason)), b"", fence=fence)
@@ -196,8 +197,8 @@ class _Closing:
         for session in self._sessions:
             if session not in seen.sessions or self._reason not in seen.sessions[session].marked("closing/"):
                 raise Superseded("another closer finished")
-            if self._reason in seen.sessions[session].marked("closed/"):
-                raise Superseded("another closer finished")
+        if any(self._reason in session.marked("closed/") for session in seen.sessions.values()):
+            raise Superseded("another closer finished")
         if reason_of(seen) != self._reason:
             raise Superseded("cancelled meanwhile")
         return seen

@@ -95,7 +95,8 @@ class SimStore:
         left = list(keys)
         self._site.odds.chance.shuffle(left)
         while left:
-            batch, left = left[:4], left[4:]
+            size = self._site.odds.chance.randint(1, 4)
+            batch, left = left[:size], left[size:]
             await self._call("delete_many", keys[0], lambda some=batch: self._delete(some, fence), batch)  # type: ignore[misc]
 
     def _delete(self, keys: Sequence[str], fence: Fence | None) -> None:

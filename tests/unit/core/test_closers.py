@@ -10,6 +10,7 @@ import pytest
 
 from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
 from libs.common.extents import Extent
+from libs.common.gather import checked_digest, complete_file
 from libs.common.layout import digest_fact, fact_key, partials_prefix, rejected_prefix, run_key
 from libs.common.store import LEASE, list_all, read
 from tests.unit.core.crashes import after_each_crash, crash
@@ -268,6 +269,44 @@ class TestOvertaken:
         await world.temp.put(fact_key(FILE, session, digest_fact(WRONG)), b"")
         await node.work()
         assert await permanent(world) == [run_key(rejected_prefix(FILE, session), Extent(0, TOTAL))]
+
+    async def test_by_another_it_leaves_the_checked_digest_of_an_upload_that_came_after(
+        self, world: World, node: Node
+    ) -> None:
+        """Both are in their last step. The faster one removes the markers, and the device begins again at once."""
+        await node.send(0, DATA[:4], TOTAL)
+        gate = node.hooks.hold("delete_many", "sessions/")
+        closing = asyncio.create_task(node.park())
+        await gate.reached.wait()
+        slow = world.node()
+        slow_gate = slow.hooks.hold("list", "digests/")
+        slow_closing = asyncio.create_task(slow.park())
+        gate.opened.set()
+        await slow_gate.reached.wait()
+        await closing
+        session = (await world.node().send_all(DATA, declared=sha256(DATA).hexdigest())).session
+        await world.node().work()
+        slow_gate.opened.set()
+        await slow_closing
+        assert await checked_digest(world.perm, FILE, session) == sha256(DATA).hexdigest()
+
+    async def test_that_deleted_half_of_the_facts_it_makes_no_file_of_a_wrong_digest(
+        self, world: World, node: Node
+    ) -> None:
+        """A batch is not atomic. The missing chunk came late, so that the file could be made now."""
+        session = (await node.send(4, DATA[4:], TOTAL, declared=WRONG)).session
+
+        async def delete_first() -> None:
+            facts = [key for key in await world.left() if key.startswith("sessions/") and "/clos" not in key]
+            await world.temp.delete_many(facts[:1])
+            await world.store_chunk(session, 0, DATA)
+            raise Crash
+
+        node.hooks.on("delete_many", "digest/", delete_first)
+        with pytest.raises(Crash):
+            await node.park()
+        await world.node().work()
+        assert await complete_file(world.perm, FILE) is None
 
 
 async def permanent(world: World) -> list[str]:
