@@ -86,6 +86,11 @@ class Look:
         return {reason for session in self.sessions.values() for reason in session.closing}
 
     @property
+    def closed(self) -> bool:
+        """Whether a closing was done, so that its facts tell nothing any more."""
+        return any(session.marked("closed/") for session in self.sessions.values())
+
+    @property
     def kept_until(self) -> float:
         """What was stored until then, in the store's time, counts for sure. A chunk that comes later, while its upload
         is being closed, is not acknowledged and may have come too late for the closer to see it."""

@@ -64,15 +64,15 @@ class Advancer:
         seen = await look(self._buckets.temp, file, self._clock)
         if seen.closing or not seen.open:
             return False
-        # A file of a single part is looked for once its chunks were listed: what is listed after it is there may be
-        # other bytes, which came too late.
+        # Before a file is made it is looked for once more, when its chunks were listed: what is listed after it is
+        # there may be other bytes, which came too late.
         single = is_single(seen.open[0].total_size)
         done = None if single else await complete_file(self._buckets.perm, file)
         if not done:
             with self._known.doubted(seen):
                 with self._watch.step("assemble"):
                     ready = await self._assemble(seen, hint, told_all=bool(session))
-                done = await complete_file(self._buckets.perm, file) if single else None
+                done = await complete_file(self._buckets.perm, file) if single or ready else None
                 if ready and not done:
                     rejected = await self._finish(seen, ready)
                     self._known.forget(seen)

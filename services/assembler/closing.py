@@ -20,7 +20,7 @@ from libs.common.layout import (
     rejected_prefix,
     run_key,
 )
-from libs.common.look import SETTLE, Look, look
+from libs.common.look import SETTLE, Look, Session, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, UploadNotFound, list_all
 from libs.common.watch import UNWATCHED, Watch
 from services.assembler.advance import completed, is_marker, mark_rejected
@@ -100,10 +100,24 @@ class Closer:
         await self._clock.sleep(SETTLE)  # from here on no fenced write of another closer takes effect
         if reason != "cancel":
             await self._clear_late(seen.file, reason, sessions)
+        await self._delete_facts(seen.file, sessions)
         ended: set[Reason] = set(PRECEDENCE[PRECEDENCE.index(reason) :])  # but a cancel that came meanwhile stays
         for fact in (closing_fact, closed_fact):
             keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
             await self._buckets.temp.delete_many(keys)
+
+    async def _delete_facts(self, file: FileId, sessions: Sequence[str]) -> None:
+        """All but the markers, once `closed` says that nobody is to conclude anything from those that are left."""
+        seen = await look(self._buckets.temp, file, self._clock)
+        there = [seen.sessions[session] for session in sessions if session in seen.sessions]
+        await self._abort_uploads(file, there)
+        facts = [fact_key(file, session.id, fact) for session in there for fact in session.facts if not is_marker(fact)]
+        await self._buckets.temp.delete_many(facts)
+
+    async def _abort_uploads(self, file: FileId, sessions: Sequence[Session]) -> None:
+        """Before their records go: after that nobody can."""
+        for upload in sorted({upload for session in sessions for upload in session.assemblies}):
+            await self._buckets.perm.abort_multipart(file_key(file), upload)
 
     async def _clear_late(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> None:
         """Delete what a slower closer parked of a file that this one completed, and the digest that one checked for a
@@ -135,15 +149,17 @@ class Closer:
         return seen
 
     async def _mark_all(self, seen: Look, reason: Reason) -> list[str]:
-        """The sessions that close together: all, so that no twin stays open."""
+        """The sessions that close together: all that are open or marked, so that no twin stays open. A fact that comes
+        late to one that ended marks nothing: it might be the next upload that is closed by it."""
         if not any(reason in session.marked("closing/") for session in seen.sessions.values()):
             # What a closer left that died while it removed its markers.
             return [session.id for session in seen.sessions.values() if session.closing]
-        for session in seen.sessions.values():
+        closing = [session for session in seen.sessions.values() if session.is_open or session.closing]
+        for session in closing:
             if reason not in session.closing:
                 key = fact_key(seen.file, session.id, closing_fact(reason))
                 await self._buckets.temp.put(key, b"", fence=seen.fence)
-        return list(seen.sessions)
+        return [session.id for session in closing]
 
 
 class _Closing:
@@ -176,20 +192,10 @@ class _Closing:
             self._bus.publish(event)
             self._watch.told(event)
         await temp.delete_many(chunks)
-        await self._abort_uploads(await self._right())
         await self._clear_permanent()
-        seen = await self._right()
-        await self._abort_uploads(seen)  # those recorded meanwhile: once their record is gone nobody can
-        facts = [(s, fact) for s in self._sessions for fact in seen.sessions[s].facts if not is_marker(fact)]
-        for first in (True, False):  # `open` first: nobody makes a file any more, without the digests that go next
-            await temp.delete_many([fact_key(file, s, fact) for s, fact in facts if (fact == "open") == first])
         fence = await self._fence()
         for session in self._sessions:
             await temp.put(fact_key(file, session, closed_fact(self._reason)), b"", fence=fence)
-
-    async def _abort_uploads(self, seen: Look) -> None:
-        for upload in sorted({upload for session in seen.sessions.values() for upload in session.assemblies}):
-            await self._buckets.perm.abort_multipart(file_key(self._file), upload)
 
     async def _right(self) -> Look:
         """Look again: whether this closing is still to be done, and by this reason."""
@@ -208,15 +214,15 @@ class _Closing:
 
     async def _keep_bytes(self, seen: Look) -> Event | None:
         """Bring the upload's bytes to permanent storage; the event that tells of it."""
+        sources = await gather(self._buckets, seen)
+        # Looked for once they are listed: chunks that come when the file is there may be other bytes.
         done = await complete_file(self._buckets.perm, self._file)
         if not done and seen.open:
-            sources = await gather(self._buckets, seen)
             whole = Extent(0, seen.open[0].total_size)
-            full = coverage(sources).covers(whole)
+            if not coverage(sources).covers(whole):
+                return None if await self._rejected() else await self._merge(seen, sources)
             if self._reason == "reject":
-                return await self._reject(seen, sources, whole) if full else None
-            if not full:
-                return await self._merge(seen, sources)
+                return await self._reject(seen, sources, whole)
             await self._finish(seen, sources)
             done = await complete_file(self._buckets.perm, self._file)
         return completed(self._file, done) if done else None
@@ -258,17 +264,22 @@ class _Closing:
         data = FileRejectedData(**self._names(session), declared=declared, computed=computed)
         return FileRejected(source="/hiper/assembler", subject=subject(self._file), data=data)
 
+    async def _rejected(self) -> bool:
+        """Whether the bytes are kept apart already, and what is left of them elsewhere is nothing."""
+        kept = [await self._buckets.perm.list(rejected_prefix(self._file, s), limit=1) for s in self._sessions]
+        return self._reason == "reject" and any(page.objects for page in kept)
+
     def _names(self, session: str) -> dict[str, str]:
         return {"owner": self._file.owner, "filename": self._file.filename, "session": session}
 
     async def _clear_permanent(self) -> None:
-        """Delete what ends with the uploads: everything of the name for a cancel, else the partial file that was
+        """Delete what ends with the uploads: everything of the name for a cancel, else the partial file if it was
         built into something else. The final object first, so that no late assembler can bring it back."""
         perm, file, prefixes = self._buckets.perm, self._file, [partials_prefix]
         if self._reason == "cancel":
             prefixes += [digests_prefix, rejected_prefix]
             await perm.delete_many([file_key(file)], fence=await self._fence())
-        elif self._reason == "park" and not await complete_file(perm, file):
+        elif not await complete_file(perm, file) and not await self._rejected():
             return
         for prefix in prefixes:
             keys = [info.key for info in await list_all(perm, prefix(file))]

@@ -15,22 +15,24 @@ class KnownParts:
     times n. Parts are never taken out of an upload, so that what is known may lack some, and no more than that; an
     upload that is gone says so when it is used.
 
-    At most `limit` parts, or one upload: those that were used least recently are forgotten first.
+    At most `limit` uploads and parts together, or one upload: those that were used least recently are forgotten first.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._uploads: OrderedDict[str, Assembly] = OrderedDict()
+        self._uploads: OrderedDict[str, tuple[Assembly, int]] = OrderedDict()  # with what they count
+        self._count = 0
 
     def of(self, look: Look) -> Assembly | None:
         """The multipart upload that counts, if this process knows it."""
-        return self._uploads.get(counting_upload(look))
+        return self._uploads.get(counting_upload(look), (None, 0))[0]
 
     def keep(self, assembly: Assembly) -> None:
-        self._uploads[assembly.upload_id] = assembly
-        self._uploads.move_to_end(assembly.upload_id)
-        while len(self._uploads) > 1 and sum(len(each.parts) for each in self._uploads.values()) > self._limit:
-            self._uploads.popitem(last=False)
+        self._drop(assembly.upload_id)
+        self._uploads[assembly.upload_id] = assembly, 1 + len(assembly.parts)
+        self._count += 1 + len(assembly.parts)
+        while len(self._uploads) > 1 and self._count > self._limit:
+            self._drop(next(iter(self._uploads)))
 
     @contextmanager
     def doubted(self, look: Look) -> Iterator[None]:
@@ -42,4 +44,7 @@ class KnownParts:
             raise
 
     def forget(self, look: Look) -> None:
-        self._uploads.pop(counting_upload(look), None)
+        self._drop(counting_upload(look))
+
+    def _drop(self, upload_id: str) -> None:
+        self._count -= self._uploads.pop(upload_id, (None, 0))[1]

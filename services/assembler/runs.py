@@ -45,6 +45,9 @@ async def write_run(
 ) -> None:
     """Write a run as one object. Its bytes go first, which may take longer than a fence lasts; the object appears only
     while its fence lasts, which is asked for at the last moment."""
+    if not run.length:  # no part, and no multipart upload without one
+        await perm.put(key, b"", fence=await fence(), content_type=content_type, metadata=metadata)
+        return
     size = part_size(run.length)
     upload = await perm.create_multipart(key, part_size=size, content_type=content_type, metadata=metadata)
     try:

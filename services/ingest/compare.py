@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from libs.common.extents import Extent
 from libs.common.gather import Piece, Source, coverage, plan, read_pieces
-from libs.common.layout import FileId, file_key
 from libs.common.problems import Kind, Problem
-from libs.common.store import ObjectStore
+from libs.common.store import ObjectInfo, ObjectStore
 from services.ingest.payload import Payload
 
 
@@ -24,10 +23,11 @@ async def refuse_difference(payload: Payload, sources: Sequence[Source], known: 
                 raise conflict(piece.extent)
 
 
-async def refuse_difference_from_file(perm: ObjectStore, file: FileId, payload: Payload) -> None:
-    """Compare a payload with the complete file. Raises CONTENT_CONFLICT; ObjectNotFound if it was just deleted."""
+async def refuse_difference_from_file(perm: ObjectStore, file: ObjectInfo, payload: Payload) -> None:
+    """Compare a payload with a complete file. Raises CONTENT_CONFLICT; ObjectNotFound if it was just deleted, or
+    replaced."""
     start, end = payload.extent
-    async with perm.get(file_key(file), start, end) as blocks:
+    async with perm.get(file.key, start, end, etag=file.etag) as blocks:
         if not await _same_bytes(payload, payload.extent, blocks):
             raise conflict(payload.extent)
 

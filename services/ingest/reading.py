@@ -62,7 +62,7 @@ class FileReader:
         self._recent.forget(file)
 
     async def _found(self, seen: Look) -> FileState | None:
-        unfinished = await self._uploading(seen) if seen.open else None
+        unfinished = await self._uploading(seen) if seen.open and not seen.closed else None
         # Looked for after the chunks: a file that is completed meanwhile loses these only after it is there.
         found = await self._complete(seen.file) or unfinished or await self._partial(seen.file)
         # A partial file that is completed meanwhile goes only after the file is there.
@@ -150,12 +150,12 @@ class FileReader:
         sources = await chunks_of_part(self._buckets.temp, state.file, state.sessions, part)
         runs = await partial_runs(self._buckets.perm, state.file, state.total_size)
         sources += [run for run in runs if run.session in state.below.union(state.sessions)]
+        # Looked for last: the chunks of a complete file are deleted one by one, perhaps those first that count.
+        done = await complete_file(self._buckets.perm, state.file)
+        if done and is_of(state, done):
+            whole = Source(Extent(0, done.size), self._buckets.perm, done.key, done.modified, "", etag=done.etag)
+            return [Piece(piece, whole)]
         pieces = plan(sources, piece)
         if pieces is None:
-            done = await complete_file(self._buckets.perm, state.file)
-            if done is None or not is_of(state, done):
-                raise ObjectNotFound(state.file.filename)
-            extent, key = Extent(0, done.size), file_key(state.file)
-            whole = Source(extent, self._buckets.perm, key, done.modified, session="", etag=done.etag)
-            pieces = [Piece(piece, whole)]
+            raise ObjectNotFound(state.file.filename)
         return pieces

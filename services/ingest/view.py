@@ -7,13 +7,13 @@ on every writer lists what the others stored, after each put of its own.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
-from libs.common.gather import Source, checked_digest, complete_file, coverage, take_stock
+from libs.common.gather import Source, checked_digest, complete_file, coverage, partial_runs, take_stock
 from libs.common.layout import FileId, fact_key, new_session, writer_fact
 from libs.common.look import Look, look
 from libs.common.names import type_of
@@ -95,6 +95,9 @@ class Entry:
     users: int = 0
 
 
+Admit = Callable[[Sequence[Source]], Awaitable[None]]
+
+
 class Views:
     """The views of the files that devices are sending; those not used for longest are forgotten."""
 
@@ -134,23 +137,22 @@ class Views:
             return await self._renew(await self._look(file, entry), entry)
 
     async def open(
-        self,
-        entry: Entry,
-        nothing: Nothing,
-        partials: list[Source],
-        total_size: int,
-        content_type: str,
-        opened: set[str],
+        self, entry: Entry, nothing: Nothing, admit: Admit, total_size: int, content_type: str, opened: set[str]
     ) -> View | Complete:
-        """Open a session where nothing was, then look again: somebody else may have been at it too. `partials`: the
-        partial file, as it was listed after that look. `opened` gets the id of the session that was opened here."""
+        """Open a session where nothing was, then look again: somebody else may have been at it too. `admit` raises
+        Problem where no upload may begin on the partial file that it is given. `opened` gets the id of the session
+        that was opened here."""
         async with entry.lock:
-            seen, fresh = nothing.look, self._clock.monotonic() - nothing.look.seen_at < _FRESH
-            if entry.view or not fresh:
+            seen = nothing.look
+            if entry.view or not self._fresh(seen):
                 seen = await self._look(seen.file, entry)
                 found = await self._renew(seen, entry)
                 if not isinstance(found, Nothing):
                     return found
+            # After the look whose fence `open` bears: so nothing else can be opened and parked before it.
+            partials = await partial_runs(self._buckets.perm, seen.file)
+            await admit(partials)
+            fresh = self._fresh(seen)
             # What was parked before is listed in `partials`; and in a moment no upload can be opened and parked.
             plain = fresh and not partials and content_type == type_of(seen.file.filename)
             session = new_session(total_size, self.replica, plain=plain)
@@ -166,6 +168,9 @@ class Views:
             if isinstance(found, Nothing):
                 raise ended_meanwhile()
             return found
+
+    def _fresh(self, seen: Look) -> bool:
+        return self._clock.monotonic() - seen.seen_at < _FRESH
 
     async def _put_open(self, seen: Look, entry: Entry, session: str, content_type: str) -> None:
         """Fenced: a closing that began meanwhile finds what opened before it, once its first wait is over."""

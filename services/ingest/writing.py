@@ -15,7 +15,6 @@ from libs.common.gather import (
     complete_file,
     coverage,
     full_parts,
-    partial_runs,
 )
 from libs.common.layout import FileId, chunk_key, digest_fact, fact_key, new_attempt, part_size, total_size_of
 from libs.common.problems import Kind, Problem
@@ -121,15 +120,17 @@ class ChunkWriter:
 
     async def _open(self, chunk: Chunk, entry: Entry, nothing: Nothing, opened: set[str]) -> View | Complete:
         chunk.pin.admit(())
-        partials = await partial_runs(self._buckets.perm, chunk.file)
-        for run in partials:
-            refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
-        await chunk.admit()
-        return await self._views.open(entry, nothing, partials, chunk.total_size, chunk.content_type, opened)
+
+        async def admit(partials: Sequence[Source]) -> None:
+            for run in partials:
+                refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
+            await chunk.admit()
+
+        return await self._views.open(entry, nothing, admit, chunk.total_size, chunk.content_type, opened)
 
     async def _repeat_of_file(self, chunk: Chunk, entry: Entry, found: Complete) -> Ack:
         """Answer for bytes of a complete file, on a look within its lease: the file may be deleted at any time."""
-        await refuse_difference_from_file(self._buckets.perm, chunk.file, chunk.payload)
+        await refuse_difference_from_file(self._buckets.perm, found.info, chunk.payload)
         for _ in range(_TRIES):
             if not found.look.expired(self._clock.monotonic()):
                 return Ack(chunk.total_size, found.session, complete=True)
@@ -146,13 +147,25 @@ class ChunkWriter:
             await self._views.settle(view, entry, self._turns)
         with self._watch.step("compare"):
             stored = await self._stored(chunk, entry, view)
-            await refuse_difference(chunk.payload, stored, chunk.digests)
+            await self._refuse_difference(chunk, stored, chunk.digests)
         with self._watch.step("store"):
             await self._declare(chunk, view)
             mine = await self._pieces(chunk, view, coverage(stored).missing(chunk.extent))
             await self._put_all(chunk.file, entry, view, mine)
         with self._watch.step("acknowledge"):
-            return await self._acknowledge(chunk, entry, view, mine)
+            try:
+                return await self._acknowledge(chunk, entry, view, mine)
+            except asyncio.CancelledError:  # the view may not show them yet
+                entry.unsure.add(view.sessions[0])
+                raise
+
+    async def _refuse_difference(self, chunk: Chunk, stored: Sequence[Source], known: Mapping[Extent, str]) -> None:
+        try:
+            await refuse_difference(chunk.payload, stored, known)
+        except Problem:
+            if await complete_file(self._buckets.perm, chunk.file):
+                raise _Changed from None  # its chunks are being deleted, and perhaps those that count are gone
+            raise
 
     async def _declare(self, chunk: Chunk, view: View) -> None:
         """Before the bytes: whoever finds the file full finds its digest too. After they were compared: a chunk that
@@ -230,7 +243,7 @@ class ChunkWriter:
         sources = await self._list_parts_of(chunk, view)
         if not coverage(sources).covers(chunk.extent):
             raise _Changed
-        await refuse_difference(chunk.payload, sources, known)
+        await self._refuse_difference(chunk, sources, known)
         size, listed = part_size(view.total_size), -1
         while view.offset < view.total_size and view.offset // size != listed:
             listed = view.offset // size

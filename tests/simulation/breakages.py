@@ -349,9 +349,9 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage("do not abort multipart uploads")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    async def never(self: Any, seen: Look) -> None: ...
+    async def never(self: Closer, file: FileId, sessions: Any) -> None: ...
 
-    yield patch.object(_Closing, "_abort_uploads", never)
+    yield patch.object(Closer, "_abort_uploads", never)
 
 
 @breakage("delete the old partial file before the new one is written")

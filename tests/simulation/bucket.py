@@ -97,6 +97,8 @@ class Bucket:
     def complete(self, key: str, upload_id: str, parts: Sequence[PartInfo], fence: Fence | None) -> None:
         self.check(fence)
         upload = self.upload(key, upload_id)
+        if not parts:
+            raise ValueError("no parts")
         if any(upload.parts.get(part.number, (b"", None))[1] != part for part in parts):
             raise ValueError("parts that are not the upload's")
         data = b"".join(upload.parts[part.number][0] for part in parts)

@@ -61,6 +61,11 @@ SCENES = (
         },
         {"all": 3.0, "next": 2.0, "cancel": 2.0, "zero": 4.0, "download": 4.0}, eager=True, sizes=(24,), pinned=True,
     ),
+    # A chunk that is sent again when its file is complete, and the DELETE of that file.
+    Scene(
+        _CALM | {"aims": frozenset({"get files"}), "aimed": 0.6, "hesitations": (6.0, 12.0, 20.0)},
+        {"all": 3.0, "zero": 4.0, "cancel": 3.0}, eager=True, sizes=(8, 24), pinned=True,
+    ),
     # A device of two minds, through several replicas, whose chunks are stored late.
     Scene(
         _CALM | {
@@ -71,7 +76,7 @@ SCENES = (
         sizes=(8, 12), contradicts=True, replicas=(1, 3),
     ),
 )  # fmt: skip
-WEIGHTS = (1, 1, 1, 2, 1, 2)
+WEIGHTS = (1, 1, 1, 2, 1, 1, 2)
 
 
 def draw_scene(chance: Random) -> Scene:

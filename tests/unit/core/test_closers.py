@@ -216,7 +216,7 @@ class TestOvertaken:
         while not gates:  # noqa: ASYNC110  # the gate is made on the way
             await asyncio.sleep(0.001)
         await gates[0].reached.wait()
-        node.hooks.on("put", "closed/park", crash)
+        node.hooks.on("delete_many", "closing/park", crash)
         with suppress(Crash):
             await node.closer.close(FILE)
         assert (await world.look()).open == []
@@ -250,7 +250,7 @@ class TestOvertaken:
     async def test_by_another_that_found_a_gap_it_leaves_no_checked_digest(self, world: World, node: Node) -> None:
         """The missing chunk came late, and who saw it died when it had checked the digest."""
         await node.send(4, DATA[4:], TOTAL, declared=sha256(DATA).hexdigest())
-        gate = node.hooks.hold("delete_many", "sessions/")
+        gate = node.hooks.hold("put", "closed/park")
         closing = asyncio.create_task(node.park())
         await gate.reached.wait()
         (session,) = (await world.look()).open
@@ -275,14 +275,14 @@ class TestOvertaken:
     ) -> None:
         """Both are in their last step. The faster one removes the markers, and the device begins again at once."""
         await node.send(0, DATA[:4], TOTAL)
-        gate = node.hooks.hold("delete_many", "sessions/")
+        gate = node.hooks.hold("put", "closed/park")
         closing = asyncio.create_task(node.park())
         await gate.reached.wait()
         slow = world.node()
         slow_gate = slow.hooks.hold("list", "digests/")
         slow_closing = asyncio.create_task(slow.park())
-        gate.opened.set()
         await slow_gate.reached.wait()
+        gate.opened.set()
         await closing
         session = (await world.node().send_all(DATA, declared=sha256(DATA).hexdigest())).session
         await world.node().work()

@@ -102,7 +102,7 @@ class TestAssembler:
         await assembler.advancer.advance(FILE)
         assert Counter(calls(assembler)) - Counter(before) == {
             "list": 6,
-            "stat": 1,
+            "stat": 2,
             "list_parts": 1,
             "get": PART // CHUNK,
             "put_part": 1,

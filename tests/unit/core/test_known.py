@@ -44,7 +44,7 @@ async def test_an_upload_that_is_known_but_purged_is_begun_again(world: World, n
 
 
 async def test_it_stays_small_and_forgets_what_is_complete(world: World, node: Node) -> None:
-    known = KnownParts(limit=4)
+    known = KnownParts(limit=6)
     looks = []
     for name in ("a", "b", "c"):
         file = FileId(FILE.owner, name)

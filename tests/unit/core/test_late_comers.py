@@ -4,10 +4,9 @@ import asyncio
 
 import pytest
 
-from libs.common.layout import closing_fact, fact_key, file_key
+from libs.common.layout import assembly_fact, closing_fact, fact_key, file_key
 from libs.common.problems import Kind
-from libs.common.store import LEASE, UploadNotFound
-from services.assembler.assembly import record_assembly
+from libs.common.store import LEASE
 from tests.unit.core.uploads import DATA, TOTAL, finish_upload, upload_all, upload_gap
 from tests.unit.core.world import FILE, PART, Node, World, content, refused
 
@@ -67,9 +66,8 @@ async def test_a_multipart_upload_recorded_while_the_file_is_closed_is_aborted_t
     gate = node.hooks.hold("list", "partials/")
     closing = asyncio.create_task(node.work())
     await gate.reached.wait()
-    with pytest.raises(UploadNotFound):  # the one that counted is aborted already
-        await record_assembly(world.buckets, seen)
-    await record_assembly(world.buckets, await world.look())
+    upload = await world.perm.create_multipart(file_key(FILE), part_size=PART)
+    await world.temp.put(fact_key(FILE, seen.open[0].id, assembly_fact(upload)), b"")
     gate.opened.set()
     await closing
     assert world.open_uploads() == []

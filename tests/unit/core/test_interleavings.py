@@ -1,0 +1,210 @@
+"""Meetings that random histories do not arrange, found by reading: each broke a promise once."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from libs.common.extents import Extent
+from libs.common.layout import assembly_fact, fact_key, new_session, part_prefix
+from libs.common.problems import Kind
+from libs.common.store import LEASE, list_all
+from services.ingest.payload import Payload
+from services.ingest.pins import Pin
+from services.ingest.writing import Chunk
+from tests.unit.core.crashes import crash
+from tests.unit.core.hooked_store import Crash
+from tests.unit.core.uploads import DATA, TOTAL, WRONG, upload_gap
+from tests.unit.core.world import FILE, PART, Node, World, content, refused
+
+OTHER = content(TOTAL, seed=3)
+
+
+async def permanent(world: World) -> list[str]:
+    """Where in the permanent bucket something is: `files`, `partials`, ..."""
+    return [info.key.partition("/")[0] for info in await list_all(world.perm, "")]
+
+
+class TestClosers:
+    async def test_a_rejection_that_comes_when_the_bytes_were_parked_deletes_nothing(
+        self, world: World, node: Node
+    ) -> None:
+        """One closer saw the late chunk and a wrong digest, the other one merged without it and died."""
+        session = (await node.send(4, DATA[4:], TOTAL, declared=WRONG)).session
+        chunks = node.hooks.hold("delete_many", "chunks/")
+        parking = asyncio.create_task(node.park())
+        await chunks.reached.wait()
+        await world.store_chunk(session, 0, DATA[:4])
+        other = world.node()
+        marker = other.hooks.hold("put", "closing/reject")
+        rejecting = asyncio.create_task(other.closer.close(FILE))
+        await marker.reached.wait()
+        node.hooks.on("delete_many", "closing/park", crash)
+        chunks.opened.set()
+        with suppress(Crash):
+            await parking
+        marker.opened.set()
+        await rejecting
+        await world.node().work()
+        assert await permanent(world) == ["partials"]
+
+    async def test_a_late_fact_of_a_session_that_ended_does_not_cancel_the_next_upload(
+        self, world: World, node: Node
+    ) -> None:
+        """A closer that saw it, and the markers, must not mark what is no upload any more."""
+        await upload_gap(world)
+        await node.cancel()
+        removal = node.hooks.hold("delete_many", "closing/cancel")
+        closing = asyncio.create_task(node.closer.close(FILE))
+        await removal.reached.wait()
+        await world.temp.put(fact_key(FILE, new_session(TOTAL), assembly_fact("u")), b"")
+        other = world.node()
+        other.hooks.on("put", "closing/cancel", crash)
+        await asyncio.gather(other.closer.close(FILE), _open(removal.opened), closing)
+        assert (await world.node().send(0, DATA[:4], TOTAL)).offset == 4
+
+    @pytest.mark.parametrize("total", [0, TOTAL])
+    async def test_of_twins_of_which_one_is_forgotten_first_nothing_is_made(
+        self, world: World, node: Node, total: int
+    ) -> None:
+        """No empty file, and none with a digest that only the other one declared."""
+        session = (await node.send(4, DATA[4:], TOTAL, declared=WRONG)).session
+        await asyncio.sleep(0.01)
+        twin = new_session(total)
+        await world.temp.put(fact_key(FILE, twin, "open"), b"")
+
+        async def delete_one() -> None:
+            await world.temp.delete_many([fact_key(FILE, session, "open")])
+            await world.store_chunk(twin, 0, DATA[:4])
+            raise Crash
+
+        node.hooks.on("delete_many", "/open", delete_one)
+        with pytest.raises(Crash):
+            await node.park()
+        await world.node().work()
+        assert await permanent(world) == ["partials"]
+
+    async def test_bytes_that_come_when_the_file_is_there_do_not_replace_it(self, world: World, node: Node) -> None:
+        session = (await node.send(0, DATA[:PART], PART)).session
+        listings: list[int] = []
+
+        async def complete_before_the_last() -> None:
+            listings.append(len(listings))
+            if len(listings) == 3:  # whether it is stale, what to delete, what to keep
+                await _complete(world, session)
+
+        node.hooks.on("list", "chunks/", complete_before_the_last, times=3)
+        await node.park()
+        await world.node().work()
+        assert await world.final() == DATA[:PART]
+
+    async def test_an_empty_file_with_a_wrong_digest_is_rejected(self, world: World, node: Node) -> None:
+        await node.send(0, b"", 0, declared=WRONG)
+        await node.work()
+        assert await world.left() == []
+        assert await permanent(world) == ["rejected"]
+        await refused(Kind.REJECTED, node.reader.state(FILE))
+
+
+async def _open(event: asyncio.Event) -> None:
+    await asyncio.sleep(0.2)
+    event.set()
+
+
+async def _complete(world: World, session: str) -> None:
+    """Another closer completes the file, and dies when it deleted the chunk; then other bytes take its place."""
+    other = world.node()
+    other.hooks.on("delete_many", "chunks/", crash, when="after")
+    with suppress(Crash):
+        await other.park()
+    await world.store_chunk(session, 0, OTHER[:PART])
+
+
+class TestAssemblers:
+    async def test_bytes_that_come_when_the_file_is_there_do_not_replace_it(self, world: World, node: Node) -> None:
+        session = (await node.send_all(DATA, PART)).session
+        slow = world.node()
+        gate = slow.hooks.hold("create_multipart", "files/")
+        working = asyncio.create_task(slow.advancer.advance(FILE))
+        await gate.reached.wait()
+        await _die_in_the_middle_of_the_chunks(world, session, 0)
+        await world.store_chunk(session, 0, OTHER[:PART])
+        gate.opened.set()
+        await working
+        assert await world.final() == DATA
+
+
+async def _die_in_the_middle_of_the_chunks(world: World, session: str, part: int) -> None:
+    """Complete the file, and delete only those chunks that lie in a part and are older than all others there."""
+    dying = world.node()
+
+    async def delete_some() -> None:
+        infos = await list_all(world.temp, part_prefix(FILE, session, part))
+        oldest = min(infos, key=lambda info: info.modified)
+        await world.temp.delete_many([oldest.key])
+        raise Crash
+
+    dying.hooks.on("delete_many", "chunks/", delete_some)
+    with pytest.raises(Crash):
+        await dying.advancer.advance(FILE)
+
+
+class TestIngest:
+    async def test_while_chunks_are_deleted_one_that_does_not_count_is_not_taken_for_what_was_acknowledged(
+        self, world: World, node: Node
+    ) -> None:
+        other = world.node()
+        await node.send(0, DATA[:8], TOTAL)
+        session = (await other.send(8, DATA[8:12], TOTAL)).session
+        await world.store_chunk(session, 0, OTHER[:8])  # put late, never acknowledged
+        state = await node.reader.state(FILE)
+        await node.send(12, DATA[12:], TOTAL)
+        await _die_in_the_middle_of_the_chunks(world, session, 0)
+        assert b"".join([block async for block in node.reader.blocks(state, Extent(0, 8))]) == DATA[:8]
+        assert (await node.send(0, DATA[:8], TOTAL)).complete
+
+    async def test_a_chunk_that_was_stored_counts_though_its_request_is_given_up_while_another_looks(
+        self, world: World, node: Node
+    ) -> None:
+        await node.send(0, DATA[:4], TOTAL)
+        stored = node.hooks.hold("put", "chunks/", when="after")
+        given_up = asyncio.create_task(node.send(4, DATA[4:8], TOTAL))
+        await stored.reached.wait()
+        world.clock.now += 10
+        looking = node.hooks.hold("list", "sessions/")
+        other = asyncio.create_task(node.send(12, DATA[12:16], TOTAL))
+        await looking.reached.wait()
+        stored.opened.set()
+        await asyncio.sleep(0.05)  # it waits for the look of the other one
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        looking.opened.set()
+        await other
+        await refused(Kind.CONTENT_CONFLICT, node.send(4, OTHER[4:8], TOTAL))
+
+    async def test_no_upload_begins_below_a_partial_file_of_another_size(self, world: World, node: Node) -> None:
+        """It slept before it opened its upload; meanwhile another was begun, and parked."""
+
+        async def sleep() -> None:
+            await node.send(0, DATA[:4], TOTAL)
+            await node.park()
+            await asyncio.sleep(LEASE + 0.1)
+
+        late = world.node()
+        chunk = Chunk(FILE, 10, Payload(Extent(0, 8), OTHER[:8]), admit=sleep)
+        await refused(Kind.CLOSING, late.writer.write(chunk))
+        await refused(Kind.TOTAL_SIZE_CONFLICT, late.send(0, OTHER[:8], 10))
+
+    async def test_a_pinned_chunk_is_not_compared_with_the_file_that_came_after(self, world: World, node: Node) -> None:
+        ack = await node.send_all(DATA)
+        await node.work()
+        gate = node.hooks.hold("get", "files/")
+        repeated = asyncio.create_task(node.send(0, DATA[:4], TOTAL, pin=Pin(match=frozenset({ack.session}))))
+        await gate.reached.wait()
+        other = world.node()
+        await other.cancel()
+        await other.work()
+        await other.send_all(OTHER)
+        await other.work()
+        gate.opened.set()
+        await refused(Kind.PRECONDITION_FAILED, repeated)
