@@ -30,6 +30,7 @@ from libs.common.store import (
     ObjectNotFound,
     ObjectStore,
     PartInfo,
+    StoreUnavailable,
     UploadNotFound,
     list_all,
     walk,
@@ -229,8 +230,18 @@ async def read_pieces(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
                 yield found
             continue
         async with _opened(batch[0]) as blocks:
-            async for block in blocks:
+            async for block in _whole(batch[0], blocks):
                 yield block
+
+
+async def _whole(piece: Piece, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The blocks of a piece. Raises StoreUnavailable where the store sends too few bytes without saying so."""
+    left = piece.extent.length
+    async for block in blocks:
+        left -= len(block)
+        yield block
+    if left:
+        raise StoreUnavailable(f"{piece.source.key}: {left} bytes are missing from the answer")
 
 
 def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -248,7 +259,7 @@ def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 async def _read(piece: Piece) -> bytes:
     async with _opened(piece) as blocks:
-        return b"".join([block async for block in blocks])
+        return b"".join([block async for block in _whole(piece, blocks)])
 
 
 def _opened(piece: Piece) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

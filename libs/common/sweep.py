@@ -5,14 +5,18 @@ finding looks again first.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+import structlog
 
 from libs.common.events import Event, SessionData, SessionStale, SessionStalled, subject
 from libs.common.extents import Extent, Extents
 from libs.common.layout import (
+    ChunkKey,
     FileId,
+    SessionFact,
     chunks_root,
     parse_chunk_key,
     parse_session_key,
@@ -20,6 +24,8 @@ from libs.common.layout import (
 )
 from libs.common.look import Look, Session, group
 from libs.common.store import Fence, ObjectInfo, ObjectStore, walk
+
+log = structlog.get_logger(__name__)
 
 
 class Need(StrEnum):
@@ -183,7 +189,8 @@ def _upload(swept: SweptFile, seen: Look, now: float, ages: Ages) -> Iterator[Fi
 
 async def swept_files(temp: ObjectStore) -> AsyncIterator[SweptFile]:
     """A merge-join by file of the two listings, which are sorted alike below their first segment."""
-    sessions, chunks = _by_file(walk(temp, sessions_root())), _by_file(walk(temp, chunks_root()))
+    sessions = _by_file(_ours(walk(temp, sessions_root()), parse_session_key))
+    chunks = _by_file(_ours(walk(temp, chunks_root()), parse_chunk_key))
     facts, stored = await anext(sessions, None), await anext(chunks, None)
     while facts or stored:
         place = min(run[0] for run in (facts, stored) if run)
@@ -198,6 +205,19 @@ async def swept_files(temp: ObjectStore) -> AsyncIterator[SweptFile]:
             stored = await anext(chunks, None)
         if swept:
             yield swept
+
+
+async def _ours(
+    objects: AsyncIterator[ObjectInfo], parse: Callable[[str], SessionFact | ChunkKey]
+) -> AsyncIterator[ObjectInfo]:
+    """Without what somebody else put into the bucket, such as the folders that consoles make."""
+    async for info in objects:
+        try:
+            parse(info.key)
+        except ValueError:
+            log.warning("an object that is not ours is left alone", key=info.key)
+        else:
+            yield info
 
 
 async def _by_file(objects: AsyncIterator[ObjectInfo]) -> AsyncIterator[tuple[bytes, list[ObjectInfo]]]:

@@ -6,7 +6,7 @@ from libs.common.bus import EventBus
 from libs.common.clock import Clock
 from libs.common.events import Event, FileRejected, FileRejectedData, PartialFileMoved, PartialFileMovedData, subject
 from libs.common.extents import Extent
-from libs.common.gather import Source, complete_file, coverage, gather, partial_keys, void_digests
+from libs.common.gather import Source, complete_file, coverage, gather, partial_keys, rejected_runs, void_digests
 from libs.common.layout import (
     FileId,
     Reason,
@@ -21,7 +21,7 @@ from libs.common.layout import (
     run_key,
 )
 from libs.common.look import SETTLE, Look, Session, look
-from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, UploadNotFound, list_all
+from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, ObjectStore, UploadNotFound, list_all
 from libs.common.watch import UNWATCHED, Watch
 from services.assembler.advance import completed, is_marker, mark_rejected
 from services.assembler.assembly import (
@@ -120,11 +120,11 @@ class Closer:
             await self._buckets.perm.abort_multipart(file_key(file), upload)
 
     async def _clear_late(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> None:
-        """Delete what a slower closer parked of a file that this one completed, and the digest that one checked for a
-        file that was not made after all."""
+        """Delete what a slower closer parked of a file that this one completed or rejected, and the digest that one
+        checked for a file that was not made after all."""
         done = await complete_file(self._buckets.perm, file)
         void = await void_digests(self._buckets.perm, file, done)
-        if done:
+        if done or (reason == "reject" and await kept_apart(self._buckets.perm, file, sessions)):
             void += await partial_keys(self._buckets.perm, file)
         if void:  # only if it is still this closing: else they may be those of an upload that came after it
             seen = await self._same_closing(file, reason, sessions)
@@ -151,8 +151,8 @@ class Closer:
     async def _mark_all(self, seen: Look, reason: Reason) -> list[str]:
         """The sessions that close together: all that are open or marked, so that no twin stays open. A fact that comes
         late to one that ended marks nothing: it might be the next upload that is closed by it."""
-        if not any(reason in session.marked("closing/") for session in seen.sessions.values()):
-            # What a closer left that died while it removed its markers.
+        if any(reason in session.marked("closed/") for session in seen.sessions.values()):
+            # What is left is to be removed, by this closer or by another that is at it: nothing is marked any more.
             return [session.id for session in seen.sessions.values() if session.closing]
         closing = [session for session in seen.sessions.values() if session.is_open or session.closing]
         for session in closing:
@@ -160,6 +160,11 @@ class Closer:
                 key = fact_key(seen.file, session.id, closing_fact(reason))
                 await self._buckets.temp.put(key, b"", fence=seen.fence)
         return [session.id for session in closing]
+
+
+async def kept_apart(perm: ObjectStore, file: FileId, sessions: Sequence[str]) -> list[Source]:
+    """What was kept of the rejected uploads with these sessions."""
+    return [run for run in await rejected_runs(perm, file) if run.session in sessions]
 
 
 class _Closing:
@@ -214,15 +219,19 @@ class _Closing:
 
     async def _keep_bytes(self, seen: Look) -> Event | None:
         """Bring the upload's bytes to permanent storage; the event that tells of it."""
-        sources = await gather(self._buckets, seen)
+        # What a closer that died kept apart is kept: its chunks are being deleted, and others may have come late.
+        kept = await self._kept_apart()
+        sources = kept or await gather(self._buckets, seen)
         # Looked for once they are listed: chunks that come when the file is there may be other bytes.
         done = await complete_file(self._buckets.perm, self._file)
         if not done and seen.open:
             whole = Extent(0, seen.open[0].total_size)
             if not coverage(sources).covers(whole):
-                return None if await self._rejected() else await self._merge(seen, sources)
+                return await self._merge(seen, sources)
             if self._reason == "reject":
-                return await self._reject(seen, sources, whole)
+                if not kept:
+                    await self._keep_apart(seen, sources, whole)
+                return await self._rejected(seen, sources, whole)
             await self._finish(seen, sources)
             done = await complete_file(self._buckets.perm, self._file)
         return completed(self._file, done) if done else None
@@ -254,20 +263,20 @@ class _Closing:
         data = PartialFileMovedData(**self._names(session), received_bytes=sum(run.length for run in runs.values()))
         return PartialFileMoved(source="/hiper/assembler", subject=subject(self._file), data=data)
 
-    async def _reject(self, seen: Look, sources: Sequence[Source], whole: Extent) -> FileRejected:
+    async def _kept_apart(self) -> list[Source]:
+        return await kept_apart(self._buckets.perm, self._file, self._sessions) if self._reason == "reject" else []
+
+    async def _keep_apart(self, seen: Look, sources: Sequence[Source], whole: Extent) -> None:
         """Keep the bytes, apart from everything that is read or resumed."""
+        key = run_key(rejected_prefix(self._file, seen.open[0].id), whole)
+        await write_run(self._buckets.perm, key, sources, whole, self._fence)
+
+    async def _rejected(self, seen: Look, sources: Sequence[Source], whole: Extent) -> FileRejected:
         session = seen.open[0].id
         computed = await sha256_of(sources, whole.end)
-        key = run_key(rejected_prefix(self._file, session), whole)
-        await write_run(self._buckets.perm, key, sources, whole, self._fence)
         declared = ", ".join(sorted(seen.digests))
         data = FileRejectedData(**self._names(session), declared=declared, computed=computed)
         return FileRejected(source="/hiper/assembler", subject=subject(self._file), data=data)
-
-    async def _rejected(self) -> bool:
-        """Whether the bytes are kept apart already, and what is left of them elsewhere is nothing."""
-        kept = [await self._buckets.perm.list(rejected_prefix(self._file, s), limit=1) for s in self._sessions]
-        return self._reason == "reject" and any(page.objects for page in kept)
 
     def _names(self, session: str) -> dict[str, str]:
         return {"owner": self._file.owner, "filename": self._file.filename, "session": session}
@@ -279,7 +288,7 @@ class _Closing:
         if self._reason == "cancel":
             prefixes += [digests_prefix, rejected_prefix]
             await perm.delete_many([file_key(file)], fence=await self._fence())
-        elif not await complete_file(perm, file) and not await self._rejected():
+        elif not await complete_file(perm, file) and not await self._kept_apart():
             return
         for prefix in prefixes:
             keys = [info.key for info in await list_all(perm, prefix(file))]

@@ -59,6 +59,8 @@ class Worker:
                     await self.recover()
                 except StoreUnavailable as error:
                     log.warning("store unavailable, will sweep again", error=str(error))
+                except Exception:  # whatever it is: this loop is what makes up for everything else
+                    log.exception("sweep failed, will sweep again")
 
     async def recover(self) -> None:
         """Handle what a sweep finds, as if the janitor's events had come. Several files at once: a closing takes

@@ -2,9 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 from libs.common.gather import complete_file
 from libs.common.layout import (
@@ -21,7 +21,7 @@ from libs.common.layout import (
 )
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectInfo, walk
+from libs.common.store import Buckets, ObjectInfo, list_all, walk
 
 Section = Literal["complete", "partial", "pending"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
@@ -88,7 +88,8 @@ class FileLister:
     async def _partial(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = partials_root(owner)
         async for name, infos in _by_name(walk(self._buckets.perm, prefix, _beyond(prefix, after)), 2):
-            if (await self._buckets.temp.list(sessions_prefix(FileId(owner, name)), limit=1)).objects:
+            uploads = _Uploads.of(await list_all(self._buckets.temp, sessions_prefix(FileId(owner, name))))
+            if uploads.sizes or uploads.cancelled:
                 continue  # resumed: it is listed as pending
             size = total_size_of(parse_run_key(infos[0].key).session)
             yield Item(name, "partial", size, max(info.modified for info in infos))
@@ -96,11 +97,23 @@ class FileLister:
     async def _pending(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = sessions_root(fanout(owner), owner)
         async for name, infos in _by_name(walk(self._buckets.temp, prefix, _beyond(prefix, after)), 3):
-            facts = [parse_session_key(info.key) for info in infos]
-            sizes = [total_size_of(fact.session) for fact in facts if fact.fact == "open"]
-            closing = any(fact.fact.startswith("clos") for fact in facts)
-            if sizes and not closing and not await complete_file(self._buckets.perm, FileId(owner, name)):
+            sizes = _Uploads.of(infos).sizes
+            if sizes and not await complete_file(self._buckets.perm, FileId(owner, name)):
                 yield Item(name, "pending", sizes[0], max(info.modified for info in infos))
+
+
+class _Uploads(NamedTuple):
+    """The uploads of a name. `sizes`: of those that are open, while none is being closed, in bytes."""
+
+    sizes: list[int]
+    cancelled: bool
+
+    @classmethod
+    def of(cls, infos: Sequence[ObjectInfo]) -> Self:
+        facts = [parse_session_key(info.key) for info in infos]
+        sizes = [total_size_of(fact.session) for fact in facts if fact.fact == "open"]
+        closing = any(fact.fact.startswith("clos") for fact in facts)
+        return cls([] if closing else sizes, any(fact.fact == closing_fact("cancel") for fact in facts))
 
 
 async def _by_name(objects: AsyncIterator[ObjectInfo], segment: int) -> AsyncIterator[tuple[str, list[ObjectInfo]]]:

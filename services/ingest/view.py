@@ -7,7 +7,7 @@ on every writer lists what the others stored, after each put of its own.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -95,7 +95,7 @@ class Entry:
     users: int = 0
 
 
-Admit = Callable[[Sequence[Source]], Awaitable[None]]
+Check = Callable[[Sequence[Source]], None]
 
 
 class Views:
@@ -137,9 +137,9 @@ class Views:
             return await self._renew(await self._look(file, entry), entry)
 
     async def open(
-        self, entry: Entry, nothing: Nothing, admit: Admit, total_size: int, content_type: str, opened: set[str]
+        self, entry: Entry, nothing: Nothing, check: Check, total_size: int, content_type: str, opened: set[str]
     ) -> View | Complete:
-        """Open a session where nothing was, then look again: somebody else may have been at it too. `admit` raises
+        """Open a session where nothing was, then look again: somebody else may have been at it too. `check` raises
         Problem where no upload may begin on the partial file that it is given. `opened` gets the id of the session
         that was opened here."""
         async with entry.lock:
@@ -151,7 +151,7 @@ class Views:
                     return found
             # After the look whose fence `open` bears: so nothing else can be opened and parked before it.
             partials = await partial_runs(self._buckets.perm, seen.file)
-            await admit(partials)
+            check(partials)
             fresh = self._fresh(seen)
             # What was parked before is listed in `partials`; and in a moment no upload can be opened and parked.
             plain = fresh and not partials and content_type == type_of(seen.file.filename)

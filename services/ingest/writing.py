@@ -120,13 +120,13 @@ class ChunkWriter:
 
     async def _open(self, chunk: Chunk, entry: Entry, nothing: Nothing, opened: set[str]) -> View | Complete:
         chunk.pin.admit(())
+        await chunk.admit()
 
-        async def admit(partials: Sequence[Source]) -> None:
+        def check(partials: Sequence[Source]) -> None:
             for run in partials:
                 refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
-            await chunk.admit()
 
-        return await self._views.open(entry, nothing, admit, chunk.total_size, chunk.content_type, opened)
+        return await self._views.open(entry, nothing, check, chunk.total_size, chunk.content_type, opened)
 
     async def _repeat_of_file(self, chunk: Chunk, entry: Entry, found: Complete) -> Ack:
         """Answer for bytes of a complete file, on a look within its lease: the file may be deleted at any time."""

@@ -37,6 +37,8 @@ async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_inte
                 await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
         except StoreUnavailable as error:
             log.warning("store unavailable, will sweep again", error=str(error))
+        except Exception:  # whatever it is: without sweeps uploads would be stuck, and nobody would notice
+            log.exception("sweep failed, will sweep again")
         else:
             due = now + cleanup_interval if now >= due else due
         await janitor.clock.sleep(min(recovery_interval, cleanup_interval))

@@ -201,6 +201,15 @@ class TestAppearing:
         by_age = sorted(await list_all(store, ""), key=lambda info: info.modified)
         assert [info.key for info in by_age] == ["quick", "upload", "slow"]
 
+    async def test_what_is_copied_stays_as_old_as_it_was(self, store: FilesystemStore) -> None:
+        """Of two chunks that contradict, the older one counts."""
+        await store.put("chunk", b"abc")
+        before = await store.stat("chunk")
+        await asyncio.sleep(0.01)
+        await store.put("copy", store.origin("chunk", 3), metadata={"session": "1"})
+        assert await store.stat("chunk") == before
+        assert (await store.stat("copy")).metadata == {"session": "1"}
+
     async def test_the_bytes_are_durable_before_the_name_and_the_name_before_the_answer(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -265,6 +274,22 @@ class TestLock:
             await asyncio.sleep(0.7)
         assert [type(result) for result in await late] == [FenceExpired, FenceExpired]
         assert [info.key for info in await list_all(store, "")] == ["old"]
+
+    async def test_a_fence_is_looked_at_after_everything_that_may_take_long(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_parents, calls = store._tree._make_parents, list[int]()
+
+        def slow_when_the_lock_is_held(*paths: bytes | None) -> None:
+            make_parents(*paths)
+            calls.append(1)
+            if len(calls) == 2:
+                time.sleep(0.7)
+
+        monkeypatch.setattr(store._tree, "_make_parents", slow_when_the_lock_is_held)
+        with pytest.raises(FenceExpired):
+            await store.put("a/b", b"", fence=Fence(time.time() - 1.5))
+        assert await list_all(store, "") == []
 
     async def test_a_disk_without_room_is_a_store_that_is_full(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from libs.common import layout
 from libs.common.extents import Extent, Extents
 from libs.common.gather import (
+    Piece,
     Source,
     checked_digest,
     chunks_outside,
@@ -33,7 +34,7 @@ from libs.common.layout import (
     run_key,
 )
 from libs.common.look import look
-from libs.common.store import ObjectNotFound, ObjectStore
+from libs.common.store import ObjectNotFound, ObjectStore, StoreUnavailable
 from libs.common.store.filesystem import FilesystemStore
 from tests.unit.core.world import FILE, World, content, open_world
 
@@ -151,6 +152,14 @@ class TestGathering:
         await world.temp.delete_many([sources[0].key])
         with pytest.raises(ObjectNotFound):
             [block async for block in read_pieces(pieces)]
+
+    async def test_a_store_that_sends_too_few_bytes_is_noticed(self, world: World) -> None:
+        """One that says nothing of their number, and closes the connection."""
+        await world.temp.put("chunks/short", b"abc")
+        for extents in ([Extent(0, 4)], [Extent(0, 2), Extent(2, 6)]):
+            pieces = [Piece(extent, Source(extent, world.temp, "chunks/short", 0.0, "", "d")) for extent in extents]
+            with pytest.raises(StoreUnavailable, match="missing"):
+                [block async for block in read_pieces(pieces)]
 
     async def test_what_is_not_there_is_not_complete_and_has_no_digest(self, world: World) -> None:
         assert await complete_file(world.perm, FILE) is None

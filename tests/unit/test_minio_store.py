@@ -18,6 +18,7 @@ from libs.common.store import (
     StoreUnavailable,
     Stream,
     UploadNotFound,
+    list_all,
     read,
 )
 from libs.common.store._s3_client import new_session
@@ -173,7 +174,7 @@ class TestTime:
 
     async def test_a_fence_is_on_the_request_that_makes_the_object_and_not_on_its_body(self) -> None:
         """The store checks a fence when a head arrives: a body may come long after."""
-        opened = answer(200, b"<R><UploadId>u-1</UploadId></R>")
+        opened = answer(200, b"<InitiateMultipartUploadResult><UploadId>u-1</UploadId></InitiateMultipartUploadResult>")
         part = answer(200, b"", ETag='"e"')
         async with store_that_hears(opened, part, EXPIRED, answer(204, b"")) as (store, script):
             with pytest.raises(FenceExpired):
@@ -230,6 +231,21 @@ class TestAnswers:
             with pytest.raises(StoreUnavailable, match="502"):
                 await store.put("k", b"")
 
+    @pytest.mark.parametrize("body", [b"<Error><Code>InternalError</Code></Error>", b"<html><p>Maintenance</p></html>"])
+    async def test_a_200_that_is_not_the_answer_is_unavailable(self, body: bytes) -> None:
+        """Not an empty bucket, nor an object that is deleted."""
+        async with store_that_hears(*[answer(200, body)] * 6) as (store, _):
+            for call in (
+                store.list("sessions/"),
+                store.delete_many(["k"]),
+                store.list_parts("k", "u"),
+                store.create_multipart("k", part_size=9),
+                store.put("k", store.origin("chunk", 9)),
+                store.put_part("k", "u", 1, store.origin("chunk", 9)),
+            ):
+                with pytest.raises(StoreUnavailable, match=r"InternalError|no \w+Result"):
+                    await call
+
     async def test_an_error_page_of_a_proxy_is_unavailable(self) -> None:
         async with store_that_hears(answer(502, b"<html><p>Bad Gateway")) as (store, _):
             with pytest.raises(StoreUnavailable, match="502 without saying why"):
@@ -258,6 +274,12 @@ class TestAnswers:
             await store.delete_many(["a", "b"])
             with pytest.raises(StoreUnavailable, match="InternalError"):
                 await store.delete_many(["a", "b"])
+
+    async def test_an_empty_page_that_is_not_the_last_is_unavailable(self) -> None:
+        page = answer(200, b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>")
+        async with store_that_hears(page) as (store, _):
+            with pytest.raises(StoreUnavailable, match="empty"):
+                await list_all(store, "sessions/")
 
     async def test_parts_come_in_pages(self) -> None:
         day = "2026-11-22T12:00:00.500Z"

@@ -52,6 +52,13 @@ async def test_nothing_is_found_where_nothing_is(world: World) -> None:
     assert await needs(world, STALE * 9) == []
 
 
+@pytest.mark.parametrize("key", ["sessions/README", "chunks/README", "sessions/00/car/x", "chunks/00/car/x/y/z"])
+async def test_what_others_put_into_the_bucket_is_passed_over(world: World, key: str) -> None:
+    await world.temp.put(key, b"")
+    await say(world, SESSION, "open")
+    assert await needs(world, STALE + 1) == [(Need.STALE, SESSION)]
+
+
 async def test_an_upload_that_is_sending_is_left_alone_then_looked_at_then_stale(world: World) -> None:
     await say(world, SESSION, "open")
     await world.store_chunk(SESSION, 0, content(4))

@@ -224,6 +224,8 @@ async def walk(store: ObjectStore, prefix: str, start_after: str = "") -> AsyncI
             yield info
         if not page.truncated:
             return
+        if not page.objects:
+            raise StoreUnavailable(f"{prefix}: a page of a listing is empty, and not the last")
         start_after = page.objects[-1].key
 
 

@@ -57,14 +57,22 @@ class Tree:
         try:
             with original(origin) as path:
                 clone(path, temp)
-            self.name(temp, key, attributes, fence)
+            self.name(temp, key, attributes, fence, keep_date=True)
         finally:
             remove(temp)
 
     def name(
-        self, source: bytes, key: str, attributes: Attributes, fence: Fence | None, size: int | None = None
+        self,
+        source: bytes,
+        key: str,
+        attributes: Attributes,
+        fence: Fence | None,
+        size: int | None = None,
+        *,
+        keep_date: bool = False,
     ) -> None:
-        """Make a durable file, cut to `size` bytes if given, the object under a key.
+        """Make a durable file, cut to `size` bytes if given, the object under a key. `keep_date`: it is the file of
+        another object too, whose date is not to change.
 
         Raises FenceExpired, and FileNotFoundError if the file is not there (any more)."""
         target, sidecar = self._places.object(key), self._places.sidecar(key)
@@ -72,26 +80,27 @@ class Tree:
         try:
             self._make_parents(target, sidecar if described else None)
             with self._names.held():
-                check_fence(fence)
                 # again, because a delete may have pruned them in the meantime; it cannot while the lock is held
                 self._make_parents(target, sidecar if described else None)
-                self._appear(source, target, size, described, sidecar)
+                if size is not None:
+                    os.truncate(source, size)
+                check_fence(fence)  # last: from here on nothing waits for a lock or for the disk
+                self._appear(source, target, described, sidecar, keep_date=keep_date)
         except (NotADirectoryError, IsADirectoryError):
             self._places.check_there()
             raise ValueError(f"part of this key is another object's key, or the reverse: {key!r}") from None
         finally:
             if described:
                 remove(described)
-        self._sync(target, size is not None)
+        self._sync(target, sidecar if described else None, itself=size is not None)
 
-    def _appear(self, source: bytes, target: bytes, size: int | None, described: bytes | None, sidecar: bytes) -> None:
-        if size is not None:
-            os.truncate(source, size)
-        now = time.time_ns()
-        os.utime(source, ns=(now, now))  # under the lock: objects are as old as they are visible
+    @staticmethod
+    def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, *, keep_date: bool) -> None:
+        if not keep_date:
+            now = time.time_ns()
+            os.utime(source, ns=(now, now))  # under the lock: objects are as old as they are visible
         if described:
             os.replace(described, sidecar)
-            sync(os.path.dirname(sidecar))
         else:
             remove(sidecar)
         os.replace(source, target)
@@ -110,8 +119,10 @@ class Tree:
                 make_directories(os.path.dirname(path))
 
     @staticmethod
-    def _sync(target: bytes, itself: bool) -> None:
+    def _sync(target: bytes, sidecar: bytes | None, *, itself: bool) -> None:
         with suppress(FileNotFoundError):  # deleted since
+            if sidecar:
+                sync(os.path.dirname(sidecar))
             if itself:
                 sync(target)
             sync(os.path.dirname(target))

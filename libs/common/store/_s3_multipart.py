@@ -33,7 +33,8 @@ class S3Multipart:
         check_key(key)
         headers = {**attributes(content_type, metadata), **self._encryption}
         request = Request(method="POST", key=key, query={"uploads": ""}, headers=headers)
-        return parsed((await self._client.send(request)).body).text("UploadId")
+        answer = await self._client.send(request)
+        return parsed(answer.body, "InitiateMultipartUploadResult", f"POST {key}").text("UploadId")
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
         check_part_number(number)
@@ -51,7 +52,7 @@ class S3Multipart:
         while marker:
             query = {"uploadId": upload_id, "max-parts": "1000", "part-number-marker": marker}
             request = Request(method="GET", key=key, query=query, pauses=READ_AGAIN)
-            document = parsed((await self._client.send(request)).body)
+            document = parsed((await self._client.send(request)).body, "ListPartsResult", f"GET {key}")
             parts += listed_parts(document)
             truncated = document.text("IsTruncated") == "true"
             marker = document.text("NextPartNumberMarker") if truncated else ""
@@ -72,8 +73,7 @@ class S3Multipart:
             patience=JOINING,
         )
         answer = await self._client.send(request)
-        if parsed(answer.body).tag == "Error":  # S3 answers 200 before it begins
-            raise document_failure(answer.body, f"POST {key}", fence is not None, 500)
+        parsed(answer.body, "CompleteMultipartUploadResult", f"POST {key}", fence)
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         with suppress(UploadNotFound):
@@ -100,10 +100,7 @@ async def copied(
         patience=JOINING,
     )
     answer = await client.send(request)
-    document = parsed(answer.body)
-    if document.tag == "Error":  # S3 answers 200 before it begins
-        raise document_failure(answer.body, f"PUT {key}", fence is not None, 500)
-    return document
+    return parsed(answer.body, "CopyPartResult" if query else "CopyObjectResult", f"PUT {key}", fence)
 
 
 def attributes(content_type: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -111,8 +108,15 @@ def attributes(content_type: str, metadata: Mapping[str, str] | None) -> dict[st
     return {"Content-Type": content_type, **meta}
 
 
-def parsed(body: bytes) -> Document:
+def parsed(body: bytes, root: str, what: str, fence: Fence | None = None) -> Document:
+    """The answer of a request that was answered with 200: S3 sends that before it begins, and may end with an error;
+    and a proxy may send a page of its own. `root`: the name of the element that is expected."""
     try:
-        return Document(body)
+        document = Document(body)
     except ValueError as error:
-        raise StoreUnavailable(str(error)) from None
+        raise StoreUnavailable(f"{what}: {error}") from None
+    if document.tag == "Error":
+        raise document_failure(body, what, fence is not None, 500)
+    if document.tag != root:
+        raise StoreUnavailable(f"{what}: the store's answer is no {root}")
+    return document

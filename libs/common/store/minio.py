@@ -182,7 +182,7 @@ class MinioStore(S3Multipart):
         if start_after:
             query["start-after"] = start_after
         answer = await self._client.send(Request(method="GET", query=query, pauses=READ_AGAIN))
-        document = parsed(answer.body)
+        document = parsed(answer.body, "ListBucketResult", f"GET {prefix}")
         truncated = document.text("IsTruncated") == "true"
         return Listing(listed_objects(document), truncated, Fence(_looked_at(answer)))
 
@@ -207,7 +207,7 @@ class MinioStore(S3Multipart):
             fence=fence,
             pauses=ONCE_MORE,
         )
-        document = parsed((await self._client.send(request)).body)
+        document = parsed((await self._client.send(request)).body, "DeleteResult", "POST ?delete", fence)
         for key, code, message in document.records("Error", "Key", "Code", "Message"):
             if code != "NoSuchKey":
                 raise failure(f"DELETE {key}", fence is not None, 403, code, message)

@@ -252,6 +252,18 @@ class TestWithoutEvents:
         async with worker.running(recovery_interval=60, drain_timeout=5), asyncio.timeout(5):
             await done.wait()
 
+    async def test_a_sweep_that_fails_for_any_reason_is_not_the_last(self, world: World, node: Node) -> None:
+        await upload_all(world)
+        age(world, AGES.grace + 1)
+
+        async def fail() -> None:
+            raise RuntimeError("something unforeseen")
+
+        node.hooks.on("list", "sessions/", fail)
+        done = self.completed(node)
+        async with self.worker(world, node).running(60, 5), asyncio.timeout(5):
+            await done.wait()
+
 
 async def test_a_worker_handles_what_its_bus_brings_until_it_is_stopped(world: World, node: Node) -> None:
     worker = Worker(node.assembler, node.buckets, world.bus, world.clock, AGES)

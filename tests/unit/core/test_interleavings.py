@@ -5,10 +5,22 @@ from contextlib import suppress
 
 import pytest
 
+from libs.common.events import FileRejected
 from libs.common.extents import Extent
-from libs.common.layout import assembly_fact, fact_key, new_session, part_prefix
+from libs.common.layout import (
+    assembly_fact,
+    chunks_prefix,
+    closed_fact,
+    closing_fact,
+    fact_key,
+    new_session,
+    part_prefix,
+    rejected_prefix,
+    run_key,
+)
 from libs.common.problems import Kind
-from libs.common.store import LEASE, list_all
+from libs.common.store import list_all, read
+from services.ingest.listing import FileLister
 from services.ingest.payload import Payload
 from services.ingest.pins import Pin
 from services.ingest.writing import Chunk
@@ -105,6 +117,58 @@ class TestClosers:
         assert await permanent(world) == ["rejected"]
         await refused(Kind.REJECTED, node.reader.state(FILE))
 
+    async def test_what_is_kept_of_a_rejected_file_is_not_replaced_by_bytes_that_come_late(
+        self, world: World, node: Node
+    ) -> None:
+        session = (await node.send_all(DATA, 4, declared=WRONG)).session
+
+        async def delete_one() -> None:
+            infos = await list_all(world.temp, chunks_prefix(FILE, session))
+            await world.temp.delete_many([infos[0].key])
+            raise Crash
+
+        node.hooks.on("delete_many", "chunks/", delete_one)
+        with pytest.raises(Crash):
+            await node.work()
+        await world.store_chunk(session, 0, OTHER[:4])
+        await world.node().work()
+        key = run_key(rejected_prefix(FILE, session), Extent(0, TOTAL))
+        assert await read(world.perm, key) == DATA
+        assert await permanent(world) == ["rejected"]
+        assert len(world.told(FileRejected)) == 2
+
+    async def test_what_a_slower_closer_parks_of_a_rejected_file_goes(self, world: World, node: Node) -> None:
+        session = (await node.send(4, DATA[4:], TOTAL, declared=WRONG)).session
+        await world.temp.put(fact_key(FILE, session, closing_fact("reject")), b"")
+        chunks = node.hooks.hold("list", "chunks/")
+        closed = node.hooks.hold("put", "closed/reject", when="after")
+        rejecting = asyncio.create_task(node.closer.close(FILE))
+        await chunks.reached.wait()
+        slow = world.node()
+        partial = slow.hooks.hold("complete_multipart", "partials/")
+        parking = asyncio.create_task(slow.closer.close(FILE))
+        await partial.reached.wait()
+        await world.store_chunk(session, 0, DATA[:4])
+        chunks.opened.set()
+        await closed.reached.wait()
+        partial.opened.set()
+        await asyncio.sleep(0.05)
+        closed.opened.set()
+        await asyncio.gather(rejecting, parking)
+        assert await permanent(world) == ["rejected"]
+
+    async def test_no_marker_comes_back_while_markers_are_removed(self, world: World, node: Node) -> None:
+        """A closer died between the `closed` of two twins; another is removing; a third must not mark again."""
+        one, two = new_session(TOTAL), new_session(TOTAL)
+        for session in (one, two):
+            for reason in ("park", "cancel"):
+                await world.temp.put(fact_key(FILE, session, closing_fact(reason)), b"")
+        await world.temp.put(fact_key(FILE, one, closed_fact("cancel")), b"")
+        await world.temp.delete_many([fact_key(FILE, two, closing_fact("cancel"))])
+        node.hooks.on("put", "closing/", crash)
+        await node.closer.close(FILE)
+        assert await world.keys() == []
+
 
 async def _open(event: asyncio.Event) -> None:
     await asyncio.sleep(0.2)
@@ -188,12 +252,20 @@ class TestIngest:
         async def sleep() -> None:
             await node.send(0, DATA[:4], TOTAL)
             await node.park()
-            await asyncio.sleep(LEASE + 0.1)
 
         late = world.node()
         chunk = Chunk(FILE, 10, Payload(Extent(0, 8), OTHER[:8]), admit=sleep)
-        await refused(Kind.CLOSING, late.writer.write(chunk))
-        await refused(Kind.TOTAL_SIZE_CONFLICT, late.send(0, OTHER[:8], 10))
+        await refused(Kind.TOTAL_SIZE_CONFLICT, late.writer.write(chunk))
+
+    @pytest.mark.parametrize("fact", ["writer/12345678", "closing/park", "closed/park"])
+    async def test_a_partial_file_is_listed_whatever_is_left_of_its_upload(
+        self, world: World, node: Node, fact: str
+    ) -> None:
+        session = (await node.send(0, DATA[:4], TOTAL)).session
+        await node.park()
+        await world.temp.put(fact_key(FILE, session, fact), b"")
+        page = await FileLister(world.buckets).page(FILE.owner, 10, None, None)
+        assert [(item.filename, item.status) for item in page.items] == [(FILE.filename, "partial")]
 
     async def test_a_pinned_chunk_is_not_compared_with_the_file_that_came_after(self, world: World, node: Node) -> None:
         ack = await node.send_all(DATA)

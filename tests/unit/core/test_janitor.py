@@ -13,6 +13,7 @@ from libs.common.layout import FileId, assembly_fact, chunks_prefix, closing_fac
 from libs.common.store import StoreUnavailable
 from libs.common.sweep import NUDGES, Need, store_time
 from services.janitor.app import sweep_forever
+from tests.unit.core.hooked_store import Act
 from tests.unit.core.uploads import DATA, TOTAL, upload_gap
 from tests.unit.core.world import AGES, FILE, PART, STALE, Node, World
 
@@ -156,7 +157,7 @@ async def test_it_sweeps_for_stalled_uploads_often_and_for_everything_now_and_th
     await world.store_chunk(GONE, 0, b"abcd")
     started, cleaned = world.clock.now, list[float]()
 
-    class Enough(Exception):
+    class Enough(BaseException):
         pass
 
     async def note() -> None:
@@ -174,6 +175,28 @@ async def test_it_sweeps_for_stalled_uploads_often_and_for_everything_now_and_th
     with pytest.raises(Enough):
         await sweep_forever(node.janitor, cleanup_interval=300, recovery_interval=60)
     assert cleaned == [60, 360, 660, 960]
+
+
+async def test_a_sweep_that_fails_for_any_reason_is_not_the_last(world: World, node: Node) -> None:
+    swept = asyncio.Event()
+
+    async def fail() -> None:
+        raise RuntimeError("something unforeseen")
+
+    node.hooks.on("list", "sessions/", fail)
+    node.hooks.on("list", "chunks/", _setting(swept))
+    sweeping = asyncio.create_task(sweep_forever(node.janitor, cleanup_interval=60, recovery_interval=60))
+    try:
+        await asyncio.wait_for(swept.wait(), 5)
+    finally:
+        sweeping.cancel()
+
+
+def _setting(event: asyncio.Event) -> Act:
+    async def act() -> None:
+        event.set()
+
+    return act
 
 
 def age(world: World, seconds: float, part: str = "") -> None:
