@@ -30,14 +30,14 @@ class Downloader:
     async def run(self) -> bytes | None:
         """Returns the digest that was verified, None if the server knows none."""
         backoff = self.patience.backoff()
-        before = self.received
+        furthest = self.sink.offset
         while True:
             try:
                 await self._attempt()
                 break
             except HiperError as error:
-                if self.received > before:
-                    before = self.received
+                if self.sink.offset > furthest:
+                    furthest = self.sink.offset
                     backoff.reset()
                 await backoff.pause(error)
         if self._declared not in {None, self.sink.sha256()}:
@@ -67,6 +67,8 @@ class Downloader:
             place = parse_content_range(response.headers.get("Content-Range", ""))
             if place is None or place[0].start != self.sink.offset:
                 raise HiperError("the server answered with another range than asked for")
+            if response.headers.get("ETag", self.sink.etag) != self.sink.etag:
+                raise HiperError("the server answered with a range of another version than asked for")
             total = place[1]
         else:
             etag = response.headers.get("ETag", "")

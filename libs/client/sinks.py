@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from libs.client.errors import SourceChangedError
+from libs.client.errors import HiperError, SourceChangedError
 
 HASH_BLOCK = 4 * 2**20  # bytes
 
@@ -95,11 +95,20 @@ class FileSink:
             self._file.seek(0)
             self._file.truncate()
         else:
-            self._file = self._part.open("w+b")
+            self._file = self._open_new()
         self._note.write_text(self.etag, encoding="utf-8")
+
+    def _open_new(self) -> BinaryIO:
+        """Bytes without a note beside them are not of a download: they are somebody's."""
+        if not self._note.exists() and self._part.exists() and self._part.stat().st_size:
+            raise HiperError(
+                f"{self._part} is in the way: no download left it there", "move it, or download to another path"
+            )
+        return self._part.open("w+b")
 
     def _append(self, block: bytes) -> None:
         assert self._file is not None  # noqa: S101  # begin() or resume() comes first
+        self._file.seek(self.offset)  # a write that failed may have moved it
         self._file.write(block)
         self._sha.update(block)
 

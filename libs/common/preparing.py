@@ -11,7 +11,7 @@ import structlog
 from libs.common.clock import Clock, SystemClock
 from libs.common.layout import PROBE
 from libs.common.settings import ConfigurationError
-from libs.common.store import ObjectNotFound, ObjectStore, StoreRefused, StoreUnavailable
+from libs.common.store import ObjectNotFound, ObjectStore, StoreError, StoreRefused
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ class Preparation:
         try:
             for need in self._needs:
                 await need.meet()
-        except StoreUnavailable as error:
+        except StoreError as error:
             self._refusals = self._refusals + 1 if isinstance(error, StoreRefused) else 0
             self._trouble = str(error)
             return False

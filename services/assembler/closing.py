@@ -250,7 +250,7 @@ class _Closing:
 
     async def _merge(self, seen: Look, sources: Sequence[Source]) -> PartialFileMoved:
         """Write the bytes as a partial file of as few extents as possible, then delete the one it replaces."""
-        session = min(session.id for session in seen.open)
+        session = seen.open[0].id  # which everybody knew who knew any of them
         prefix = partials_prefix(self._file, session)
         runs = {run_key(prefix, run): run for run in coverage(sources)}
         there = {source.key for source in sources if source.is_partial}

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _TRIES = 6  # when another process was faster
 _LONGEST_PAUSE = 10.0  # seconds between tries while the store is away
+_PATIENCE = 300.0  # seconds; then it may be this file alone that the store refuses, and others wait behind it
 
 
 class Assembler:
@@ -42,7 +43,8 @@ class Assembler:
         self._locks = Locks()
 
     async def handle(self, event: Event) -> None:
-        """Do what the event asks to look at. Waits while the store is away; raises Poison for an event that can
+        """Do what the event asks to look at. Waits while the store is away, but not for ever: raises StoreUnavailable
+        after 5 minutes. Raises Poison for an event that can
         never succeed, Superseded and its like when others stay faster: the bus delivers it again."""
         _refuse_impossible_names(event.data.file)
         match event:
@@ -71,7 +73,7 @@ class Assembler:
     async def _once(self, step: str, file: FileId, work: Callable[[], Awaitable[T]]) -> T:
         """Run work on a file, one at a time in this process: two would only do the same."""
         async with self._locks.held((step == "advance", file)):  # parking closes too
-            pause, tries = 0.2, _TRIES
+            pause, tries, until = 0.2, _TRIES, self._clock.monotonic() + _PATIENCE
             while True:
                 try:
                     with self._watch.step(step):
@@ -82,6 +84,8 @@ class Assembler:
                         raise
                     await self._clock.sleep(random.uniform(0, 0.1))  # noqa: S311  # jitter, not a secret
                 except StoreUnavailable as error:
+                    if self._clock.monotonic() > until:
+                        raise
                     log.warning("store unavailable, waiting", error=str(error), pause=pause)
                     await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
                     pause = min(pause * 2, _LONGEST_PAUSE)

@@ -46,11 +46,12 @@ class Canceller:
 
     async def _current(self, seen: Look) -> list[str]:
         """The sessions that a DELETE of this name is about."""
-        if seen.open:
-            return [session.id for session in seen.open]
+        sessions = [session.id for session in seen.open]
         done = await complete_file(self._buckets.perm, seen.file)
-        if done:
-            return [done.metadata.get("session", "")]
+        if done:  # beside an upload that came too late, perhaps
+            sessions.append(done.metadata.get("session", ""))
+        if sessions:
+            return sessions
         runs = await partial_runs(self._buckets.perm, seen.file) or await rejected_runs(self._buckets.perm, seen.file)
         if not runs:
             raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")

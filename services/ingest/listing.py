@@ -91,6 +91,8 @@ class FileLister:
             uploads = _Uploads.of(await list_all(self._buckets.temp, sessions_prefix(FileId(owner, name))))
             if uploads.sizes or uploads.cancelled:
                 continue  # resumed: it is listed as pending
+            if await complete_file(self._buckets.perm, FileId(owner, name)):
+                continue  # completed a moment ago
             size = total_size_of(parse_run_key(infos[0].key).session)
             yield Item(name, "partial", size, max(info.modified for info in infos))
 

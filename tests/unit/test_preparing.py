@@ -7,7 +7,7 @@ import pytest
 from libs.common.layout import PROBE
 from libs.common.preparing import REFUSALS, BucketNeed, Preparation
 from libs.common.settings import ConfigurationError
-from libs.common.store import StoreRefused, StoreUnavailable, list_all
+from libs.common.store import ObjectNotFound, StoreRefused, StoreUnavailable, list_all
 from libs.common.store.filesystem import FilesystemStore
 from tests.unit.core.world import VirtualClock
 
@@ -47,7 +47,7 @@ async def test_it_makes_the_bucket_and_leaves_nothing_of_its_trial(tmp_path: Pat
 
 
 async def test_a_store_that_comes_late_is_waited_for(tmp_path: Path) -> None:
-    store = Moody(tmp_path, *[StoreUnavailable("away")] * 8)
+    store = Moody(tmp_path, *[StoreUnavailable("away"), ObjectNotFound("by a proxy without a route")] * 4)
     preparation, given_up = await prepared(store)
     assert (preparation.done, given_up) == (True, [])
     await store.close()

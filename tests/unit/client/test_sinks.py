@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.client.errors import SourceChangedError
+from libs.client.errors import HiperError, SourceChangedError
 from libs.client.sinks import FileSink, StreamSink
 
 
@@ -41,8 +41,8 @@ async def test_a_second_sink_goes_on_where_the_first_was_left(tmp_path: Path) ->
     assert (tmp_path / "f").read_bytes() == b"abcdef"
 
 
-async def test_bytes_of_an_unknown_version_are_not_resumed(tmp_path: Path) -> None:
-    (tmp_path / "f.part").write_bytes(b"whose?")
+async def test_a_download_that_died_before_its_first_byte_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "f.part").touch()
     sink = FileSink(tmp_path / "f")
     await sink.resume()
     assert (sink.offset, sink.etag) == (0, "")
@@ -51,6 +51,28 @@ async def test_bytes_of_an_unknown_version_are_not_resumed(tmp_path: Path) -> No
     await sink.finish()
     await sink.close()
     assert (tmp_path / "f").read_bytes() == b"x"
+
+
+async def test_a_file_that_no_download_left_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "f.part").write_bytes(b"whose?")
+    sink = FileSink(tmp_path / "f")
+    await sink.resume()
+    with pytest.raises(HiperError, match="in the way"):
+        await sink.begin('"1-a"')
+    assert (tmp_path / "f.part").read_bytes() == b"whose?"
+    assert names(tmp_path) == ["f.part"]
+
+
+async def test_a_write_that_failed_leaves_no_gap(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path / "f")
+    await sink.begin('"1-a"')
+    await sink.write(b"abc")
+    assert sink._file
+    sink._file.seek(9)
+    await sink.write(b"def")
+    await sink.finish()
+    await sink.close()
+    assert (tmp_path / "f").read_bytes() == b"abcdef"
 
 
 async def test_another_version_begins_from_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +104,24 @@ async def test_a_certificate_that_is_none_is_not_tried_again(stranger: Stranger)
 async def test_a_name_that_is_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     error = await ask("nowhere.invalid")
     assert str(error).startswith("cannot reach http://nowhere.invalid: ")
+
+
+async def test_a_range_of_another_version_is_not_appended(stranger: Stranger, tmp_path: Path) -> None:
+    (tmp_path / "f.part").write_bytes(b"abc")
+    (tmp_path / "f.part.etag").write_text('"mine"')
+    address = await stranger(
+        http("206 Partial Content", "text/plain", "xyz", 'ETag: "theirs"', "Content-Range: bytes 3-5/6")
+    )
+    async with HiperClient(f"http://{address}", tokens=Tokens(), retry_for=0) as client:
+        with pytest.raises(HiperError, match="another version"):
+            await client.download("f", tmp_path / "f")
+    assert (tmp_path / "f.part").read_bytes() == b"abc"
+
+
+async def test_a_download_that_never_gets_further_ends(stranger: Stranger, tmp_path: Path) -> None:
+    """A proxy weakens the ETag, so that each attempt begins anew, and breaks off each time."""
+    answer = b'HTTP/1.1 200 OK\r\nETag: W/"x"\r\nContent-Length: 9\r\n\r\nabc'
+    address = await stranger(answer)
+    async with HiperClient(f"http://{address}", tokens=Tokens(), retry_for=1) as client:
+        with pytest.raises(ServerAwayError):
+            await asyncio.wait_for(client.download("f", tmp_path / "f"), 20)

@@ -264,6 +264,15 @@ class TestWithoutEvents:
         async with self.worker(world, node).running(60, 5), asyncio.timeout(5):
             await done.wait()
 
+    async def test_a_file_that_the_store_keeps_refusing_is_given_back(self, world: World, node: Node) -> None:
+        """So that others, and the sweep, do not wait behind it for ever."""
+        await upload_all(world)
+        node.hooks.fail("list", times=999)
+        before = world.clock.now
+        with pytest.raises(StoreUnavailable):
+            await node.work()
+        assert 300 < world.clock.now - before < 400
+
 
 async def test_a_worker_handles_what_its_bus_brings_until_it_is_stopped(world: World, node: Node) -> None:
     worker = Worker(node.assembler, node.buckets, world.bus, world.clock, AGES)

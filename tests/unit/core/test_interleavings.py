@@ -267,6 +267,37 @@ class TestIngest:
         page = await FileLister(world.buckets).page(FILE.owner, 10, None, None)
         assert [(item.filename, item.status) for item in page.items] == [(FILE.filename, "partial")]
 
+    async def test_a_file_that_was_partial_a_moment_ago_is_listed_once(self, world: World, node: Node) -> None:
+        await node.send(0, DATA[:9], TOTAL)
+        await node.park()
+        await node.send(9, DATA[9:], TOTAL)
+        dying = world.node()
+        dying.hooks.on("delete_many", "chunks/", crash)
+        with pytest.raises(Crash):
+            await dying.park()
+        page = await FileLister(world.buckets).page(FILE.owner, 10, None, None)
+        assert [item.status for item in page.items] == ["complete"]
+
+    async def test_a_delete_may_name_the_file_though_an_upload_came_too_late(self, world: World, node: Node) -> None:
+        late = world.node()
+        gate = late.hooks.hold("put", "/open")
+        sending = asyncio.create_task(late.send(0, DATA[:PART], PART))
+        await gate.reached.wait()
+        session = (await node.send(0, DATA[:PART], PART)).session
+        await node.work()
+        gate.opened.set()
+        await sending
+        await node.canceller.cancel(FILE, Pin(match=frozenset({session})))
+        await node.work()
+        assert await world.keys() == []
+
+    async def test_a_download_goes_on_when_its_upload_is_parked_with_a_twin(self, world: World, node: Node) -> None:
+        await node.send(0, DATA[:8], TOTAL)
+        state = await node.reader.state(FILE)
+        await world.temp.put(fact_key(FILE, f"{TOTAL}-{24 * '0'}", "open"), b"")
+        await world.node().park()
+        assert b"".join([block async for block in node.reader.blocks(state, Extent(0, 8))]) == DATA[:8]
+
     async def test_a_pinned_chunk_is_not_compared_with_the_file_that_came_after(self, world: World, node: Node) -> None:
         ack = await node.send_all(DATA)
         await node.work()
