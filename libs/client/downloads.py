@@ -26,18 +26,19 @@ class Downloader:
     report: Progress
     received: int = 0  # bytes that this download fetched
     _declared: bytes | None = None
+    _furthest: int = 0  # where attempts before this one came to, with this version
 
     async def run(self) -> bytes | None:
         """Returns the digest that was verified, None if the server knows none."""
         backoff = self.patience.backoff()
-        furthest = self.sink.offset
+        self._furthest = self.sink.offset
         while True:
             try:
                 await self._attempt()
                 break
             except HiperError as error:
-                if self.sink.offset > furthest:
-                    furthest = self.sink.offset
+                if self.sink.offset > self._furthest:
+                    self._furthest = self.sink.offset
                     backoff.reset()
                 await backoff.pause(error)
         if self._declared not in {None, self.sink.sha256()}:
@@ -72,12 +73,16 @@ class Downloader:
             total = place[1]
         else:
             etag = response.headers.get("ETag", "")
-            await self.sink.begin("" if etag.startswith("W/") else etag)
+            etag = "" if etag.startswith("W/") else etag
+            if etag != self.sink.etag:
+                self._furthest = 0
+            await self.sink.begin(etag)
         self._declared = parse_digest_field(response.headers.get("Repr-Digest", ""))
         async for block in response.content.iter_chunked(BLOCK):
             await self.sink.write(block)
             self.received += len(block)
-            self.patience.progress()
+            if self.sink.offset > self._furthest:
+                self.patience.progress()
             self.report(self.sink.offset, self.sink.offset if total is None else total)
         if total is not None and self.sink.offset < total:
             raise ServerAwayError("the server", f"it sent {self.sink.offset} of {total} bytes")

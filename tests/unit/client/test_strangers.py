@@ -34,6 +34,7 @@ async def stranger() -> AsyncIterator[Stranger]:
             await reader.read(1000)
             writer.write(answer)
             if answer:
+                await asyncio.sleep(0.02)  # so that what was sent is seen before the end
                 writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
