@@ -1,7 +1,7 @@
 """How much an owner has, derived from listings, and whether one more upload may begin."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from libs.common.allowance import Allowance
@@ -32,16 +32,16 @@ _OWNERS = 10_000  # whose listings are kept
 @dataclass
 class Usage:
     """What an owner has. `sizes`: by name, the whole size in bytes of each file, however much of it is there;
-    `open`: names that are being uploaded; `rejected`: bytes that are kept of rejected uploads."""
+    `open`: names that are being uploaded; `rejected`: by name, bytes that are kept of rejected uploads."""
 
     seen_at: float
     sizes: dict[str, int] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
-    rejected: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
 
     @property
     def used(self) -> int:
-        return sum(self.sizes.values()) + self.rejected
+        return sum(self.sizes.values()) + self.rejected.total()
 
     def begin(self, name: str, total_size: int) -> None:
         if name not in self.sizes:
@@ -59,8 +59,9 @@ class Usage:
             detail = f"{len(self.open)} uploads are open, of {most} allowed. Finish or cancel one first: {names}"
             return Problem(Kind.TOO_MANY_UPLOADS, detail, headers=later(15), open=names, limit=most)
         if room and self.used + total_size > room:
-            largest = sorted(self.sizes, key=self.sizes.__getitem__, reverse=True)[:_SHOWN]
-            files = [{"filename": name, "size": self.sizes[name]} for name in largest]
+            held = (Counter(self.sizes) + self.rejected).most_common(_SHOWN)
+            largest = [name for name, _ in held]
+            files = [{"filename": name, "size": size} for name, size in held]
             detail = (
                 f"{self.used} of {room} bytes are in use or reserved by open uploads; this file needs {total_size}. "
                 f"Make room with DELETE /files/{{filename}}. The largest files: {largest}"
@@ -135,5 +136,5 @@ class Quotas:
                 usage.sizes[name] = info.size
                 usage.open.discard(name)
         async for info in walk(perm, rejected_root(owner)):
-            usage.rejected += info.size
+            usage.rejected[parse_run_key(info.key).file.filename] += info.size
         return usage

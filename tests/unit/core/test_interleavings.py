@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from libs.common.allowance import Allowance
 from libs.common.events import FileRejected
 from libs.common.extents import Extent
 from libs.common.layout import (
@@ -23,6 +24,7 @@ from libs.common.store import list_all, read
 from services.ingest.listing import FileLister
 from services.ingest.payload import Payload
 from services.ingest.pins import Pin
+from services.ingest.quota import Quotas
 from services.ingest.writing import Chunk
 from tests.unit.core.crashes import crash
 from tests.unit.core.hooked_store import Crash
@@ -266,6 +268,15 @@ class TestIngest:
         await world.temp.put(fact_key(FILE, session, fact), b"")
         page = await FileLister(world.buckets).page(FILE.owner, 10, None, None)
         assert [(item.filename, item.status) for item in page.items] == [(FILE.filename, "partial")]
+
+    async def test_who_has_no_room_is_told_of_rejected_files_too(self, world: World, node: Node) -> None:
+        """They are in no listing, and take room until they are deleted."""
+        await node.send_all(DATA, declared=WRONG)
+        await node.work()
+        quotas, allowance = Quotas(world.buckets, world.clock), Allowance(stored_bytes=TOTAL)
+        asking = quotas.admit(FILE._replace(filename="other"), 5, allowance)
+        problem = await refused(Kind.QUOTA_EXCEEDED, asking)
+        assert problem.members["files"] == [{"filename": FILE.filename, "size": TOTAL}]
 
     async def test_a_file_that_was_partial_a_moment_ago_is_listed_once(self, world: World, node: Node) -> None:
         await node.send(0, DATA[:9], TOTAL)
