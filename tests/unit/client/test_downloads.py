@@ -138,7 +138,7 @@ async def test_a_stream_never_gets_two_versions(uploaded: HiperClient, proxy: Cu
         replaced.set()
 
     replaced = asyncio.Event()
-    waiting = HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30, on_retry=replace)
+    waiting = HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=120, on_retry=replace)
     async with waiting as client:
         download = asyncio.create_task(client.download("f", stream))
         await replaced.wait()
