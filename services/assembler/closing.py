@@ -122,9 +122,10 @@ class Closer:
     async def _clear_late(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> None:
         """Delete what a slower closer parked of a file that this one completed or rejected, and the digest that one
         checked for a file that was not made after all."""
+        seen = await look(self._buckets.temp, file, self._clock)
         done = await complete_file(self._buckets.perm, file)
         void = await void_digests(self._buckets.perm, file, done)
-        if done or (reason == "reject" and await kept_apart(self._buckets.perm, file, sessions)):
+        if done or (reason == "reject" and await kept_apart(self._buckets.perm, seen)):
             void += await partial_keys(self._buckets.perm, file)
         if void:  # only if it is still this closing: else they may be those of an upload that came after it
             seen = await self._same_closing(file, reason, sessions)
@@ -162,9 +163,10 @@ class Closer:
         return [session.id for session in closing]
 
 
-async def kept_apart(perm: ObjectStore, file: FileId, sessions: Sequence[str]) -> list[Source]:
-    """What was kept of the rejected uploads with these sessions."""
-    return [run for run in await rejected_runs(perm, file) if run.session in sessions]
+async def kept_apart(perm: ObjectStore, seen: Look) -> list[Source]:
+    """What was kept of the open upload, which is being rejected; not of one that was rejected before."""
+    opened = {session.id for session in seen.open}
+    return [run for run in await rejected_runs(perm, seen.file) if run.session in opened]
 
 
 class _Closing:
@@ -220,7 +222,7 @@ class _Closing:
     async def _keep_bytes(self, seen: Look) -> Event | None:
         """Bring the upload's bytes to permanent storage; the event that tells of it."""
         # What a closer that died kept apart is kept: its chunks are being deleted, and others may have come late.
-        kept = await self._kept_apart()
+        kept = await self._kept_apart(seen)
         sources = kept or await gather(self._buckets, seen)
         # Looked for once they are listed: chunks that come when the file is there may be other bytes.
         done = await complete_file(self._buckets.perm, self._file)
@@ -263,8 +265,8 @@ class _Closing:
         data = PartialFileMovedData(**self._names(session), received_bytes=sum(run.length for run in runs.values()))
         return PartialFileMoved(source="/hiper/assembler", subject=subject(self._file), data=data)
 
-    async def _kept_apart(self) -> list[Source]:
-        return await kept_apart(self._buckets.perm, self._file, self._sessions) if self._reason == "reject" else []
+    async def _kept_apart(self, seen: Look) -> list[Source]:
+        return await kept_apart(self._buckets.perm, seen) if self._reason == "reject" else []
 
     async def _keep_apart(self, seen: Look, sources: Sequence[Source], whole: Extent) -> None:
         """Keep the bytes, apart from everything that is read or resumed."""
@@ -288,7 +290,7 @@ class _Closing:
         if self._reason == "cancel":
             prefixes += [digests_prefix, rejected_prefix]
             await perm.delete_many([file_key(file)], fence=await self._fence())
-        elif not await complete_file(perm, file) and not await self._kept_apart():
+        elif not await complete_file(perm, file) and not await self._kept_apart(await self._right()):
             return
         for prefix in prefixes:
             keys = [info.key for info in await list_all(perm, prefix(file))]

@@ -139,6 +139,23 @@ class TestClosers:
         assert await permanent(world) == ["rejected"]
         assert len(world.told(FileRejected)) == 2
 
+    @pytest.mark.parametrize("fact", ["writer/12345678", "closing/reject"])
+    async def test_what_was_kept_of_another_rejected_upload_is_not_taken_for_this_one(
+        self, world: World, node: Node, fact: str
+    ) -> None:
+        """Seed 129177: a fact of the first one came late, so that it was marked together with the second."""
+        first = (await node.send_all(OTHER[:PART], declared=WRONG)).session
+        await node.work()
+        await node.send_all(DATA, declared=WRONG)
+        await world.temp.put(fact_key(FILE, first, fact), b"")
+        if fact == "closing/reject":
+            for session in (await world.look()).open:
+                await world.temp.put(fact_key(FILE, session.id, fact), b"")
+        await node.work()
+        kept = {await read(world.perm, info.key) for info in await list_all(world.perm, "")}
+        assert kept == {OTHER[:PART], DATA}
+        assert await permanent(world) == ["rejected", "rejected"]
+
     async def test_what_a_slower_closer_parks_of_a_rejected_file_goes(self, world: World, node: Node) -> None:
         session = (await node.send(4, DATA[4:], TOTAL, declared=WRONG)).session
         await world.temp.put(fact_key(FILE, session, closing_fact("reject")), b"")
