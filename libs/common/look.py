@@ -86,6 +86,11 @@ class Look:
         return {reason for session in self.sessions.values() for reason in session.closing}
 
     @property
+    def unended(self) -> list[Session]:
+        """The sessions that are open or marked to be closed. Of any other only a fact is there that came late."""
+        return [session for session in self.sessions.values() if session.is_open or session.closing]
+
+    @property
     def closed(self) -> bool:
         """Whether a closing was done, so that its facts tell nothing any more."""
         return any(session.marked("closed/") for session in self.sessions.values())

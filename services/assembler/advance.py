@@ -195,9 +195,8 @@ def is_marker(fact: str) -> bool:
 
 async def mark_rejected(temp: ObjectStore, seen: Look) -> None:
     """The open uploads, and no session that ended and of which a late fact is there."""
-    for session in seen.sessions.values():
-        if session.is_open or session.closing:
-            await temp.put(fact_key(seen.file, session.id, closing_fact("reject")), b"", fence=seen.fence)
+    for session in seen.unended:
+        await temp.put(fact_key(seen.file, session.id, closing_fact("reject")), b"", fence=seen.fence)
 
 
 def completed(file: FileId, done: ObjectInfo) -> FileCompleted:

@@ -155,12 +155,11 @@ class Closer:
         if any(reason in session.marked("closed/") for session in seen.sessions.values()):
             # What is left is to be removed, by this closer or by another that is at it: nothing is marked any more.
             return [session.id for session in seen.sessions.values() if session.closing]
-        closing = [session for session in seen.sessions.values() if session.is_open or session.closing]
-        for session in closing:
+        for session in seen.unended:
             if reason not in session.closing:
                 key = fact_key(seen.file, session.id, closing_fact(reason))
                 await self._buckets.temp.put(key, b"", fence=seen.fence)
-        return [session.id for session in closing]
+        return [session.id for session in seen.unended]
 
 
 async def kept_apart(perm: ObjectStore, seen: Look) -> list[Source]:
