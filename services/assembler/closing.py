@@ -77,8 +77,8 @@ class Closer:
         if seen.open and not seen.closing and await self._is_stale(seen, threshold):
             again = await look(self._buckets.temp, file, self._clock)
             if again.shows_open(session.id for session in seen.open):
-                for session in again.sessions:
-                    key = fact_key(file, session, closing_fact("park"))
+                for session in again.unended:
+                    key = fact_key(file, session.id, closing_fact("park"))
                     await self._buckets.temp.put(key, b"", fence=again.fence)
         await self.close(file)
 

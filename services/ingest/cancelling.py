@@ -33,7 +33,8 @@ class Canceller:
             if "cancel" in seen.closing:
                 return await self._told(seen, next(iter(seen.sessions)))
             pin.admit(await self._current(seen))
-            sessions = list(seen.sessions) or [new_session(0, self._replica)]
+            # A session that ended bears no marker: with its own a slow closer of it would remove this one.
+            sessions = [session.id for session in seen.unended] or [new_session(0, self._replica)]
             try:
                 for session in sessions:
                     key = fact_key(file, session, closing_fact("cancel"))

@@ -19,6 +19,7 @@ from libs.common.layout import (
     rejected_prefix,
     run_key,
 )
+from libs.common.look import look
 from libs.common.problems import Kind
 from libs.common.store import list_all, read
 from services.ingest.listing import FileLister
@@ -76,6 +77,35 @@ class TestClosers:
         other.hooks.on("put", "closing/cancel", crash)
         await asyncio.gather(other.closer.close(FILE), _open(removal.opened), closing)
         assert (await world.node().send(0, DATA[:4], TOTAL)).offset == 4
+
+    async def test_a_delete_is_not_forgotten_with_a_session_that_ended(self, world: World, node: Node) -> None:
+        """A closer of the cancelled upload before sleeps before it removes its markers; a fact came late."""
+        session = (await node.send(0, DATA[:4], TOTAL)).session
+        await node.cancel()
+        removal = node.hooks.hold("delete_many", "closing/cancel")
+        closing = asyncio.create_task(node.closer.close(FILE))
+        await removal.reached.wait()
+        other = world.node()
+        await other.closer.close(FILE)
+        await other.send_all(DATA)
+        await other.work()
+        await world.temp.put(fact_key(FILE, session, assembly_fact("u")), b"")
+        await other.cancel()
+        removal.opened.set()
+        await closing
+        await other.work()
+        assert await permanent(world) == []
+
+    async def test_only_what_is_open_is_parked(self, world: World, node: Node) -> None:
+        """The session that ended, of which a fact came late, has nothing to keep."""
+        await node.send(0, DATA[:4], TOTAL)
+        ended = new_session(TOTAL)
+        await world.temp.put(fact_key(FILE, ended, assembly_fact("u")), b"")
+        node.hooks.on("put", "closed/", crash)
+        with pytest.raises(Crash):
+            await node.park()
+        facts = (await look(world.temp, FILE, world.clock)).sessions[ended].facts
+        assert list(facts) == [assembly_fact("u")]
 
     @pytest.mark.parametrize("total", [0, TOTAL])
     async def test_of_twins_of_which_one_is_forgotten_first_nothing_is_made(
