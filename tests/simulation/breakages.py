@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from unittest.mock import patch
 
 from libs.common import look
 from libs.common.extents import Extent, Extents
-from libs.common.gather import Assembly, Piece
+from libs.common.gather import Assembly, Piece, complete_file, rejected_runs
 from libs.common.layout import (
     FileId,
     Reason,
@@ -22,7 +23,7 @@ from libs.common.layout import (
 )
 from libs.common.look import Look
 from libs.common.store import Buckets, list_all
-from services.assembler import advance, assembly
+from services.assembler import advance, assembly, closing
 from services.assembler.advance import Advancer
 from services.assembler.closing import PRECEDENCE, Closer, _Closing
 from services.ingest import compare, reading, writing
@@ -40,7 +41,7 @@ Patches = Callable[[], Iterator[AbstractContextManager[Any]]]
 
 @dataclass(frozen=True)
 class Breakage:
-    """`rare`: it is caught by one history of many thousands, and has a unit test of its own."""
+    """`rare`: it is caught by one history of many thousands, if by any, and has a unit test of its own."""
 
     patches: Patches
     rare: bool = False
@@ -365,6 +366,68 @@ def _() -> Iterator[AbstractContextManager[Any]]:
         return done
 
     yield patch.object(_Closing, "_merge", delete_first)
+
+
+@breakage("mark sessions that ended", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(Look, "unended", property(lambda self: list(self.sessions.values())))
+
+
+@breakage("forget an upload before its closing is marked as done")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    clear = _Closing._clear_permanent
+
+    async def forget(self: _Closing) -> None:
+        closer = Closer(self._buckets, self._bus, self._clock, self._watch)
+        await closer._delete_facts(self._file, self._sessions)
+        await clear(self)
+
+    yield patch.object(_Closing, "_clear_permanent", forget)
+
+
+@breakage("a rejection deletes the partial file, whatever became of it", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    clear = _Closing._clear_permanent
+
+    async def all_of_it(self: _Closing) -> None:
+        await clear(self)
+        if self._reason == "reject":
+            runs = [info.key for info in await list_all(self._buckets.perm, partials_prefix(self._file))]
+            await self._buckets.perm.delete_many(runs, fence=await self._fence())
+
+    yield patch.object(_Closing, "_clear_permanent", all_of_it)
+
+
+@breakage("what was kept of any rejected upload is that of this one")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def any_of_them(perm: Any, seen: Look) -> Any:
+        return await rejected_runs(perm, seen.file)
+
+    yield patch.object(closing, "kept_apart", any_of_them)
+
+
+@breakage("leave the mark of a digest that was checked for nothing", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def none(perm: Any, file: FileId, done: Any) -> list[str]:
+        return []
+
+    yield patch.object(closing, "void_digests", none)
+
+
+@breakage("look for the file before its chunks are listed")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    advancing = Advancer.advance
+    looked: ContextVar[Any] = ContextVar("looked")
+
+    async def advance_of(self: Advancer, file: FileId, *args: Any) -> bool:
+        looked.set(await complete_file(self._buckets.perm, file))
+        return await advancing(self, file, *args)
+
+    async def found_before(perm: Any, file: FileId) -> Any:
+        return looked.get()
+
+    yield patch.object(Advancer, "advance", advance_of)
+    yield patch.object(advance, "complete_file", found_before)
 
 
 # -- sweeping and reading
