@@ -15,10 +15,10 @@ from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
 from libs.common.gather import Source, checked_digest, complete_file, coverage, partial_runs, take_stock
 from libs.common.layout import FileId, fact_key, new_session, writer_fact
-from libs.common.look import Look, look
+from libs.common.look import SLOWEST_LOOK, Look, look
 from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
-from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
+from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo, StoreUnavailable
 from services.ingest.turns import Turns
 
 _FRESH = 0.5  # seconds; on an older look no session is opened: its fence has to outlast the put
@@ -84,7 +84,8 @@ class Entry:
 
     `registered_at`: when this replica became a writer at the latest, in seconds on the monotonic clock.
     `in_flight`: ranges that it is storing now. `unsure`: sessions in which a put of its own failed, which may take
-    effect at any later time: of those it does not know every chunk any more.
+    effect at any later time: of those it does not know every chunk any more. `given_up`: how many looks failed after
+    a long wait.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -92,6 +93,7 @@ class Entry:
     registered_at: float | None = None
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
+    given_up: int = 0
     users: int = 0
 
 
@@ -129,12 +131,21 @@ class Views:
     async def current(self, file: FileId, entry: Entry) -> View | Complete | Nothing:
         """The view within its lease.
 
-        Raises the CLOSING problem while an upload of this name is being closed.
+        Raises the CLOSING problem while an upload of this name is being closed. Raises StoreUnavailable also when the
+        request for which this one waited was given no answer for long: they would all wait so, one after another.
         """
+        given_up = entry.given_up
         async with entry.lock:
+            if entry.given_up != given_up:
+                raise StoreUnavailable("the store did not answer another request for this file")
             if entry.view and not entry.view.look.expired(self._clock.monotonic()):
                 return entry.view
-            return await self._renew(await self._look(file, entry), entry)
+            began = self._clock.monotonic()
+            try:
+                return await self._renew(await self._look(file, entry), entry)
+            except StoreUnavailable:
+                entry.given_up += self._clock.monotonic() - began > SLOWEST_LOOK
+                raise
 
     async def open(
         self, entry: Entry, nothing: Nothing, check: Check, total_size: int, content_type: str, opened: set[str]

@@ -28,9 +28,11 @@ async def killing(processes: Sequence[Process], seed: int, pause: tuple[float, f
 async def _kill(
     processes: Sequence[Process], chance: random.Random, pause: tuple[float, float], killed: list[str]
 ) -> None:
+    order: list[Process] = []
     while True:
         await asyncio.sleep(chance.uniform(*pause))
-        process = chance.choice(processes)
+        order = order or chance.sample(processes, len(processes))  # each once, before any is killed again
+        process = order.pop()
         process.kill()
         killed.append(process.module)
         await asyncio.sleep(chance.uniform(0, 0.5))

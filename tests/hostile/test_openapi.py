@@ -49,6 +49,8 @@ def operations(build: Callable[[Settings], FastAPI]) -> schemathesis.BaseSchema:
 INGEST, AUTH = operations(build_ingest), operations(build_auth)
 READING = INGEST.include(path_regex="{filename}", method=["GET", "HEAD"])
 PROTECTED = INGEST.include(func=lambda ctx: "security" in ctx.operation.definition.raw)
+PROTECTED_AUTH = AUTH.include(func=lambda ctx: "security" in ctx.operation.definition.raw)
+OPEN = {"/livez", "/readyz", "/metrics", "/token", "/.well-known/jwks.json"}
 bounded = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -99,6 +101,18 @@ def test_a_file_that_is_there_is_answered_as_documented(case: Case, server: tupl
 @bounded
 def test_without_a_token_every_request_is_refused(case: Case, server: tuple[str, Settings]) -> None:
     assert case.call(base_url=server[0], timeout=10).status_code in {400, 401, 404, 405}
+
+
+@PROTECTED_AUTH.parametrize()
+@bounded
+def test_without_a_token_every_request_to_auth_is_refused(case: Case, server: tuple[str, Settings]) -> None:
+    assert case.call(base_url=server[0], timeout=10).status_code in {400, 401, 404, 405}
+
+
+@pytest.mark.parametrize("build", [build_ingest, build_auth])
+def test_every_operation_wants_a_token_but_those_that_are_named_here(build: Callable[[Settings], FastAPI]) -> None:
+    paths = build(make_settings(Path("/nonexistent"))).openapi()["paths"]
+    assert {path for path, ways in paths.items() for way in ways.values() if not way.get("security")} <= OPEN
 
 
 def answers_as_documented(case: Case, url: str, settings: Settings, subject: str, scopes: str) -> None:

@@ -45,6 +45,9 @@ def soak(first: int, count: int, jobs: int, *, faults: bool, broken: str, stop: 
             if done % 10_000 == 0:
                 pace = done / (time.perf_counter() - began)
                 print(f"{done} histories, {failed} violate, {pace:.0f} per second", flush=True)
+    if not done:
+        print("no history was done")
+        return False
     took = time.perf_counter() - began
     print(table(done, failed, done / took, calls, met))
     print(

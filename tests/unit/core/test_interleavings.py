@@ -234,7 +234,9 @@ async def _complete(world: World, session: str) -> None:
 
 
 class TestAssemblers:
-    async def test_bytes_that_come_when_the_file_is_there_do_not_replace_it(self, world: World, node: Node) -> None:
+    async def test_bytes_that_come_when_the_file_of_many_parts_is_there_do_not_replace_it(
+        self, world: World, node: Node
+    ) -> None:
         session = (await node.send_all(DATA, PART)).session
         slow = world.node()
         gate = slow.hooks.hold("create_multipart", "files/")

@@ -56,6 +56,26 @@ async def test_those_who_wait_are_told_when_the_store_is_away(world: World, node
     assert node.hooks.count("list") < 2 * MOST
 
 
+async def test_chunks_of_one_file_do_not_wait_one_after_the_other_for_a_store_that_is_away(
+    world: World, node: Node
+) -> None:
+    async def away() -> None:
+        world.clock.now += 4
+        await asyncio.sleep(0)
+        raise StoreUnavailable("away")
+
+    node.hooks.on("list", "", away, times=8)
+    answers = await asyncio.gather(*(node.send(at, CHUNK, 20) for at in range(0, 16, 4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 4
+    assert node.hooks.count("list") == 1
+
+
+async def test_chunks_of_one_file_do_not_share_a_failure_that_took_no_time(node: Node) -> None:
+    node.hooks.fail("list", "")
+    answers = await asyncio.gather(*(node.send(at, CHUNK, 20) for at in range(0, 16, 4)), return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Ack", "Ack", "Ack", "StoreUnavailable"]
+
+
 async def test_a_failure_while_others_get_on_sends_nobody_away(node: Node) -> None:
     node.hooks.fail("put", "chunks/", times=MOST)
     answers = await send_from_all(node, 4 * MOST)
