@@ -24,15 +24,7 @@ from libs.common.look import SETTLE, Look, Session, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, ObjectStore, UploadNotFound, list_all
 from libs.common.watch import UNWATCHED, Watch
 from services.assembler.advance import completed, is_marker, mark_rejected
-from services.assembler.assembly import (
-    DigestMismatch,
-    Ready,
-    Superseded,
-    add_parts,
-    finish,
-    is_single,
-    record_assembly,
-)
+from services.assembler.assembly import DigestMismatch, Ready, Superseded, finish
 from services.assembler.runs import sha256_of, write_run
 
 PRECEDENCE: tuple[Reason, ...] = ("cancel", "reject", "park")  # the first that is marked is what happens
@@ -100,15 +92,18 @@ class Closer:
         await self._clock.sleep(SETTLE)  # from here on no fenced write of another closer takes effect
         if reason != "cancel":
             await self._clear_late(seen.file, reason, sessions)
-        await self._delete_facts(seen.file, sessions)
+        await self._delete_facts(seen.file, reason, sessions)
         ended: set[Reason] = set(PRECEDENCE[PRECEDENCE.index(reason) :])  # but a cancel that came meanwhile stays
         for fact in (closing_fact, closed_fact):
             keys = [fact_key(seen.file, session, fact(ending)) for session in sessions for ending in ended]
             await self._buckets.temp.delete_many(keys)
 
-    async def _delete_facts(self, file: FileId, sessions: Sequence[str]) -> None:
-        """All but the markers, once `closed` says that nobody is to conclude anything from those that are left."""
+    async def _delete_facts(self, file: FileId, reason: Reason, sessions: Sequence[str]) -> None:
+        """All but the markers, once `closed` says that nobody is to conclude anything from those that are left. Raises
+        Superseded where a stronger reason came before that: who closes by it needs them."""
         seen = await look(self._buckets.temp, file, self._clock)
+        if reason_of(seen) not in (reason, None):
+            raise Superseded("it is to be closed by a stronger reason")
         there = [seen.sessions[session] for session in sessions if session in seen.sessions]
         await self._abort_uploads(file, there)
         facts = [fact_key(file, session.id, fact) for session in there for fact in session.facts if not is_marker(fact)]
@@ -220,10 +215,11 @@ class _Closing:
 
     async def _keep_bytes(self, seen: Look) -> Event | None:
         """Bring the upload's bytes to permanent storage; the event that tells of it."""
-        # What a closer that died kept apart is kept: its chunks are being deleted, and others may have come late.
+        sources = await gather(self._buckets, seen)
+        # Looked for once they are listed: chunks that come when the file is there, or when they were kept apart, may be
+        # other bytes, and those that count are being deleted.
         kept = await self._kept_apart(seen)
-        sources = kept or await gather(self._buckets, seen)
-        # Looked for once they are listed: chunks that come when the file is there may be other bytes.
+        sources = kept or sources
         done = await complete_file(self._buckets.perm, self._file)
         if not done and seen.open:
             whole = Extent(0, seen.open[0].total_size)
@@ -239,12 +235,10 @@ class _Closing:
 
     async def _finish(self, seen: Look, sources: Sequence[Source]) -> None:
         """All bytes are there after all: complete the file instead of parking it."""
-        ready: Ready | None = Ready(None, sources)
-        if not is_single(seen.open[0].total_size):
-            ready = await add_parts(self._buckets, seen, await record_assembly(self._buckets, seen), sources)
         try:
-            if ready:
-                await finish(self._buckets, ready, self._right)
+            # Not on the recorded multipart upload: an assembler that slept since before the closing may have put parts
+            # there of chunks that came late, where those that count were parked and deleted.
+            await finish(self._buckets, Ready(None, sources), self._right)
         except DigestMismatch:
             await mark_rejected(self._buckets.temp, await self._right())
             raise Superseded("to be rejected instead") from None

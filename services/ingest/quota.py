@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from libs.common.allowance import Allowance
 from libs.common.clock import Clock
+from libs.common.gather import complete_file, partial_keys
 from libs.common.layout import (
     FileId,
     closing_fact,
@@ -95,10 +96,18 @@ class Quotas:
             if usage.refusal(file.filename, total_size, allowance):
                 usage = await self._usage(file.owner, RECENT)
             if refusal := usage.refusal(file.filename, total_size, allowance):
-                if (await look(self._buckets.temp, file, self._clock)).open:
-                    return  # begun through another replica a moment ago
+                if await self._has_begun(file):
+                    return  # through another replica, a moment ago
                 raise refusal
             usage.begin(file.filename, total_size)
+
+    async def _has_begun(self, file: FileId) -> bool:
+        """Whether it is open, parked or complete."""
+        perm = self._buckets.perm
+        if (await look(self._buckets.temp, file, self._clock)).open:
+            return True
+        # What is open or partial goes when the file is there: that is looked for last.
+        return bool(await partial_keys(perm, file) or await complete_file(perm, file))
 
     def forget(self, owner: str) -> None:
         """Something of the owner was deleted: list anew before the next upload."""

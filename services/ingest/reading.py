@@ -155,7 +155,15 @@ class FileReader:
         if done and is_of(state, done):
             whole = Source(Extent(0, done.size), self._buckets.perm, done.key, done.modified, "", etag=done.etag)
             return [Piece(piece, whole)]
+        if any(not source.is_partial for source in sources) and not await self._chunks_stood(state):
+            sources = [source for source in sources if source.is_partial]
         pieces = plan(sources, piece)
         if pieces is None:
             raise ObjectNotFound(state.file.filename)
         return pieces
+
+    async def _chunks_stood(self, state: FileState) -> bool:
+        """Whether no chunk was deleted until now that is not in the partial file. Else of two that differ the one that
+        counts may be gone, and the one that came too late be there."""
+        seen = await look(self._buckets.temp, state.file, self._clock)
+        return seen.closing <= {"park"} and all(s in seen.sessions and seen.sessions[s].is_open for s in state.sessions)

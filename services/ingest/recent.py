@@ -35,10 +35,12 @@ class RecentFiles:
         return known.state
 
     def digest_of(self, file: FileId, session: str) -> str | None:
-        """The digest that a session's file was checked against, "" for none: final once the file is there. None where
-        it is not known."""
+        """The digest that a session's file was checked against, "" for none; None where it is not known. Final once
+        the file is there and its upload is forgotten: until then another assembler may tell that it checked one."""
         known = self._known.get(file)
-        return known.state.sha256 if known and session and known.state.tag == session else None
+        if not known or not session or known.state.tag != session:
+            return None
+        return known.state.sha256 or (None if session in known.look.sessions else "")
 
     def remember(self, look: Look, state: FileState) -> None:
         self._known[state.file] = _Known(look, state)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
 from libs.common.gather import Source, checked_digest, complete_file, coverage, partial_runs, take_stock
-from libs.common.layout import FileId, fact_key, new_session, writer_fact
+from libs.common.layout import FileId, digest_fact, fact_key, new_session, writer_fact
 from libs.common.look import SLOWEST_LOOK, Look, look
 from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
@@ -148,11 +148,19 @@ class Views:
                 raise
 
     async def open(
-        self, entry: Entry, nothing: Nothing, check: Check, total_size: int, content_type: str, opened: set[str]
+        self,
+        entry: Entry,
+        nothing: Nothing,
+        check: Check,
+        total_size: int,
+        content_type: str,
+        opened: set[str],
+        *,
+        declared: str,
     ) -> View | Complete:
         """Open a session where nothing was, then look again: somebody else may have been at it too. `check` raises
         Problem where no upload may begin on the partial file that it is given. `opened` gets the id of the session
-        that was opened here."""
+        that was opened here. `declared`: the SHA-256 of the whole file in hex, if any."""
         async with entry.lock:
             seen = nothing.look
             if entry.view or not self._fresh(seen):
@@ -168,6 +176,8 @@ class Views:
             plain = fresh and not partials and content_type == type_of(seen.file.filename)
             session = new_session(total_size, self.replica, plain=plain)
             opened.add(session)
+            if declared and not total_size:  # whole as soon as it is open: its digest has to be there before
+                await self._buckets.temp.put(fact_key(seen.file, session, digest_fact(declared)), b"")
             await self._put_open(seen, entry, session, content_type)
             again = await self._look(seen.file, entry)
             if fresh and again.writers == {self.replica} and [s.id for s in again.open] == [session]:

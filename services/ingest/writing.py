@@ -126,7 +126,9 @@ class ChunkWriter:
             for run in partials:
                 refuse_other_size(chunk.total_size, total_size_of(run.session), "is partly uploaded")
 
-        return await self._views.open(entry, nothing, check, chunk.total_size, chunk.content_type, opened)
+        return await self._views.open(
+            entry, nothing, check, chunk.total_size, chunk.content_type, opened, declared=chunk.declared
+        )
 
     async def _repeat_of_file(self, chunk: Chunk, entry: Entry, found: Complete) -> Ack:
         """Answer for bytes of a complete file, on a look within its lease: the file may be deleted at any time."""

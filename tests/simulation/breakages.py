@@ -379,7 +379,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
     async def forget(self: _Closing) -> None:
         closer = Closer(self._buckets, self._bus, self._clock, self._watch)
-        await closer._delete_facts(self._file, self._sessions)
+        await closer._delete_facts(self._file, self._reason, self._sessions)
         await clear(self)
 
     yield patch.object(_Closing, "_clear_permanent", forget)

@@ -241,6 +241,37 @@ class TestAppearing:
         await store.delete_many(["a/d"])
         assert data_directories(tmp_path) == []
 
+    async def test_a_put_that_its_fence_refuses_leaves_no_folder(self, store: FilesystemStore, tmp_path: Path) -> None:
+        with pytest.raises(FenceExpired):
+            await store.put("a/b/c", b"", metadata={"x": "y"}, fence=Fence(time.time() - 10))
+        assert data_directories(tmp_path) == []
+        assert list((tmp_path / ".hiper" / "meta").iterdir()) == []
+
+    @pytest.mark.parametrize(("beside", "synced"), [("a/b/d", "a/b"), ("a/d", "a"), ("d", ".")])
+    async def test_a_fenced_delete_is_durable_before_the_answer(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str, synced: str
+    ) -> None:
+        """On another disk what follows from it may be durable at once: that a DELETE is done, for one."""
+        for key in ("a/b/c", beside):
+            await store.put(key, b"")
+        steps: list[str] = []
+        fsync, unlink = os.fsync, os.unlink
+
+        def spying_fsync(fd: int) -> None:
+            steps.append("sync " + os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
+            fsync(fd)
+
+        def spying_unlink(path: bytes) -> None:
+            if os.path.exists(path):
+                steps.append("remove " + os.path.relpath(os.fsdecode(path), tmp_path))
+            unlink(path)
+
+        monkeypatch.setattr(os, "fsync", spying_fsync)
+        monkeypatch.setattr(os, "unlink", spying_unlink)
+        await store.delete_many(["a/b/c"], fence=Fence(time.time()))
+        assert steps[0] == "remove a/b/c"
+        assert f"sync {synced}" in steps
+
     async def test_no_key_is_the_folder_of_another(self, store: FilesystemStore) -> None:
         await store.put("a/b", b"")
         for key in ("a", "a/b/c"):

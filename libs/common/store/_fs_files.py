@@ -116,6 +116,14 @@ def sync(path: bytes) -> None:
         os.fsync(fd)
 
 
+def sync_nearest(path: bytes) -> None:
+    """Make the names in a directory durable, or that it is not there any more."""
+    try:
+        sync(path)
+    except FileNotFoundError:
+        sync_nearest(os.path.dirname(path))
+
+
 def make_directories(path: bytes) -> None:
     """Make a directory and its missing parents."""
     with suppress(FileExistsError):
@@ -126,16 +134,18 @@ def make_directories(path: bytes) -> None:
             sync(parent)
 
 
-def prune(path: bytes, top: bytes) -> None:
-    """Remove a directory and those above it, below `top`, for as long as they are empty. Not durable."""
+def prune(path: bytes, top: bytes) -> bytes:
+    """Remove a directory and those above it, below `top`, for as long as they are empty; the one that is left. Not
+    durable before that one is synced."""
     while len(path) > len(top):
         try:
             os.rmdir(path)
         except FileNotFoundError:
             pass  # somebody else was faster
         except OSError:
-            return
+            break
         path = os.path.dirname(path)
+    return path
 
 
 def remove(path: bytes) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from libs.common.store import LEASE, Fence, FenceExpired, Origin
 from libs.common.store._bodies import Bytes
 from libs.common.store._checks import check_key
-from libs.common.store._fs_files import Lock, clone, make_directories, prune, remove, sync, write_file
+from libs.common.store._fs_files import Lock, clone, make_directories, prune, remove, sync, sync_nearest, write_file
 from libs.common.store._fs_places import Places, original
 
 BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
@@ -84,7 +84,11 @@ class Tree:
                 self._make_parents(target, sidecar if described else None)
                 if size is not None:
                     os.truncate(source, size)
-                check_fence(fence)  # last: from here on nothing waits for a lock or for the disk
+                try:
+                    check_fence(fence)  # last: from here on nothing waits for a lock or for the disk
+                except FenceExpired:
+                    self._prune([key])
+                    raise
                 self._appear(source, target, described, sidecar, keep_date=keep_date)
         except (NotADirectoryError, IsADirectoryError):
             self._places.check_there()
@@ -133,20 +137,24 @@ class Tree:
         for at in range(0, len(keys), BATCH):
             with self._names.held():
                 check_fence(fence)
-                self._delete(keys[at : at + BATCH])
+                left = self._delete(keys[at : at + BATCH])
+            if fence:  # else it could come back in a power cut, when what was concluded from it is durable elsewhere
+                for folder in left:
+                    sync_nearest(folder)
 
-    def _delete(self, keys: Sequence[str]) -> None:
-        folders: dict[bytes, bytes] = {}  # to the directory that pruning stops at
+    def _delete(self, keys: Sequence[str]) -> set[bytes]:
+        """The directories to sync so that it is durable."""
         for key in keys:
-            for path, top in (
-                (self._places.object(key), self._places.root),
-                (self._places.sidecar(key), self._places.meta),
-            ):
-                remove(path)
-                folders[os.path.dirname(path)] = top
+            remove(self._places.object(key))
+            remove(self._places.sidecar(key))
+        return self._prune(keys)
+
+    def _prune(self, keys: Sequence[str]) -> set[bytes]:
+        """Remove the directories of objects that are empty; those that are left."""
+        folders = {os.path.dirname(self._places.object(key)): self._places.root for key in keys}
+        folders |= {os.path.dirname(self._places.sidecar(key)): self._places.meta for key in keys}
         with self._directories.held():
-            for folder, top in folders.items():
-                prune(folder, top)
+            return {prune(folder, top) for folder, top in folders.items()}
 
 
 def check_fence(fence: Fence | None) -> None:
