@@ -25,7 +25,7 @@ from libs.common.look import Look
 from libs.common.store import Buckets, list_all
 from services.assembler import advance, assembly, closing
 from services.assembler.advance import Advancer
-from services.assembler.closing import PRECEDENCE, Closer, _Closing
+from services.assembler.closing import PRECEDENCE, Closer, _Closing, reason_of
 from services.ingest import compare, reading, writing
 from services.ingest.cancelling import Canceller
 from services.ingest.recent import RecentFiles
@@ -345,7 +345,12 @@ def _() -> Iterator[AbstractContextManager[Any]]:
         facts = [fact_key(seen.file, s, closing_fact(other)) for s in seen.sessions for other in PRECEDENCE]
         await self._buckets.temp.delete_many(facts)
 
+    async def unaware(self: Closer, file: FileId, reason: Reason, sessions: Any) -> None:
+        await delete_facts(self, file, reason_of(await look.look(self._buckets.temp, file, self._clock)), sessions)
+
+    delete_facts: Any = Closer._delete_facts
     yield patch.object(Closer, "_close", all_of_them)
+    yield patch.object(Closer, "_delete_facts", unaware)
 
 
 @breakage("do not abort multipart uploads")

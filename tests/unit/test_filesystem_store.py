@@ -262,7 +262,7 @@ class TestAppearing:
             fsync(fd)
 
         def spying_unlink(path: bytes) -> None:
-            if os.path.exists(path):
+            if Path(os.fsdecode(path)).exists():
                 steps.append("remove " + os.path.relpath(os.fsdecode(path), tmp_path))
             unlink(path)
 
