@@ -113,6 +113,10 @@ class Advancer:
             sources = await gather(self._buckets, seen, assembly.parts)
         else:
             sources = await self._sources_of(seen, [part for part in hint if part not in assembly.parts])
+        if seen.expired(self._clock.monotonic()):
+            # Since the look the upload may have been parked: chunks that count be gone, and others have come late. The
+            # parts outlive this process, and a closer may finish the file with them.
+            await self._still_open(seen)
         ready = await add_parts(self._buckets, seen, assembly, sources)
         self._known.keep(assembly)
         return ready

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from libs.common.extents import Extent
 from libs.common.gather import (
     Assembly,
     Source,
@@ -52,7 +51,7 @@ class DigestMismatch(Exception):
 
 @dataclass(frozen=True)
 class Ready:
-    """A file whose bytes are all there: all in one multipart upload, or in these sources.
+    """A file whose bytes are all there: all in one multipart upload, or (a file of one part) in these sources.
     `look`: one that was taken after the last byte was seen, if it was."""
 
     assembly: Assembly | None
@@ -157,16 +156,16 @@ async def _complete(buckets: Buckets, look: Look, assembly: Assembly) -> None:
 
 
 async def _put_directly(buckets: Buckets, look: Look, sources: Sequence[Source], right: Right) -> None:
-    """At once where no byte passes through here, else from behind a new look."""
+    """A file of one part at most: at once where no byte passes through here, else from behind a new look."""
 
     async def fence() -> Fence:
         return (await right()).fence
 
     session, key = look.open[0], file_key(look.file)
     about: _About = {"content_type": await media_type(buckets.temp, look), "metadata": {"session": session.id}}
-    extent = Extent(0, session.total_size)
+    extent = part_extent(session.total_size, 0)
     content = body(sources, extent) if extent.length else b""
-    if isinstance(content, Stream) or not is_single(extent.length):
+    if isinstance(content, Stream):
         await write_run(buckets.perm, key, sources, extent, fence, **about)
     else:
         await buckets.perm.put(key, content, fence=look.fence, **about)

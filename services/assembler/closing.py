@@ -24,7 +24,15 @@ from libs.common.look import SETTLE, Look, Session, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, ObjectStore, UploadNotFound, list_all
 from libs.common.watch import UNWATCHED, Watch
 from services.assembler.advance import completed, is_marker, mark_rejected
-from services.assembler.assembly import DigestMismatch, Ready, Superseded, finish
+from services.assembler.assembly import (
+    DigestMismatch,
+    Ready,
+    Superseded,
+    add_parts,
+    finish,
+    is_single,
+    record_assembly,
+)
 from services.assembler.runs import sha256_of, write_run
 
 PRECEDENCE: tuple[Reason, ...] = ("cancel", "reject", "park")  # the first that is marked is what happens
@@ -235,10 +243,12 @@ class _Closing:
 
     async def _finish(self, seen: Look, sources: Sequence[Source]) -> None:
         """All bytes are there after all: complete the file instead of parking it."""
+        ready: Ready | None = Ready(None, sources)
+        if not is_single(seen.open[0].total_size):
+            ready = await add_parts(self._buckets, seen, await record_assembly(self._buckets, seen), sources)
         try:
-            # Not on the recorded multipart upload: an assembler that slept since before the closing may have put parts
-            # there of chunks that came late, where those that count were parked and deleted.
-            await finish(self._buckets, Ready(None, sources), self._right)
+            if ready:
+                await finish(self._buckets, ready, self._right)
         except DigestMismatch:
             await mark_rejected(self._buckets.temp, await self._right())
             raise Superseded("to be rejected instead") from None

@@ -53,10 +53,12 @@ class Canceller:
             sessions.append(done.metadata.get("session", ""))
         if sessions:
             return sessions
-        runs = await partial_runs(self._buckets.perm, seen.file) or await rejected_runs(self._buckets.perm, seen.file)
+        runs = await partial_runs(self._buckets.perm, seen.file)
         if not runs:
             if done := await complete_file(self._buckets.perm, seen.file):  # what was partial a moment ago
                 return [done.metadata.get("session", "")]
+            runs = await rejected_runs(self._buckets.perm, seen.file)
+        if not runs:
             raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")
         return sorted({run.session for run in runs})
 

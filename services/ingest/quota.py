@@ -1,6 +1,5 @@
 """How much an owner has, derived from listings, and whether one more upload may begin."""
 
-import asyncio
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
@@ -23,6 +22,7 @@ from libs.common.look import look
 from libs.common.names import FLEET
 from libs.common.problems import Kind, Problem, later
 from libs.common.store import Buckets, walk
+from services.ingest.line import Line
 
 FRESH = 5.0  # seconds for which a listing counts
 RECENT = 1.0  # seconds; an older listing refuses nobody
@@ -73,7 +73,7 @@ class Usage:
 
 @dataclass
 class _Owner:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    line: Line
     usage: Usage | None = None
 
 
@@ -91,7 +91,7 @@ class Quotas:
         if file.owner == FLEET or not (allowance.open_uploads or allowance.stored_bytes):
             return
         owner = self._owner(file.owner)
-        async with owner.lock:
+        async with owner.line.turn():
             usage = await self._usage(file.owner, FRESH)
             if usage.refusal(file.filename, total_size, allowance):
                 usage = await self._usage(file.owner, RECENT)
@@ -114,9 +114,9 @@ class Quotas:
         self._owner(owner).usage = None
 
     def _owner(self, name: str) -> _Owner:
-        owner = self._owners.setdefault(name, _Owner())
+        owner = self._owners.get(name) or self._owners.setdefault(name, _Owner(Line(self._clock)))
         self._owners.move_to_end(name)
-        if len(self._owners) > _OWNERS and not next(iter(self._owners.values())).lock.locked():
+        if len(self._owners) > _OWNERS and not next(iter(self._owners.values())).line.busy:
             self._owners.popitem(last=False)
         return owner
 

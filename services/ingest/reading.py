@@ -166,4 +166,6 @@ class FileReader:
         """Whether no chunk was deleted until now that is not in the partial file. Else of two that differ the one that
         counts may be gone, and the one that came too late be there."""
         seen = await look(self._buckets.temp, state.file, self._clock)
-        return seen.closing <= {"park"} and all(s in seen.sessions and seen.sessions[s].is_open for s in state.sessions)
+        # A closer waits before it deletes, and one that parks deletes only what it has written to the partial file.
+        stood = seen.closing <= {"park"} or seen.fence.issued < seen.kept_until
+        return stood and all(s in seen.sessions and seen.sessions[s].is_open for s in state.sessions)

@@ -5,13 +5,17 @@ from typing import NamedTuple
 
 from libs.common.clock import Clock
 from libs.common.layout import FileId
-from libs.common.look import Look
+from libs.common.look import SETTLE, Look
 from services.ingest.states import FileState
 
 
 class _Known(NamedTuple):
+    """`gone_at`: when a look showed for the first time that nothing of its upload was left, in seconds on the monotonic
+    clock; None where none did."""
+
     look: Look
     state: FileState
+    gone_at: float | None
 
 
 class RecentFiles:
@@ -35,15 +39,23 @@ class RecentFiles:
         return known.state
 
     def digest_of(self, file: FileId, session: str) -> str | None:
-        """The digest that a session's file was checked against, "" for none; None where it is not known. Final once
-        the file is there and its upload is forgotten: until then another assembler may tell that it checked one."""
+        """The digest that a session's file was checked against, "" for none; None where it is not known. That there is
+        none is final when nothing of the upload was left for so long that no fenced write takes effect any more:
+        until then another assembler may tell that it checked one."""
         known = self._known.get(file)
         if not known or not session or known.state.tag != session:
             return None
-        return known.state.sha256 or (None if session in known.look.sessions else "")
+        if known.state.sha256:
+            return known.state.sha256
+        final = known.gone_at is not None and known.look.seen_at - known.gone_at >= SETTLE
+        return "" if final else None
 
     def remember(self, look: Look, state: FileState) -> None:
-        self._known[state.file] = _Known(look, state)
+        before = self._known.get(state.file)
+        gone_at = before.gone_at if before and before.state.tag == state.tag else None
+        if gone_at is None and state.tag not in look.sessions:
+            gone_at = look.seen_at
+        self._known[state.file] = _Known(look, state, gone_at)
         self._known.move_to_end(state.file)
         if len(self._known) > self._limit:
             self._known.popitem(last=False)

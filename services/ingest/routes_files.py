@@ -54,7 +54,9 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": _BYTES},
     206: {"description": "The range, as far as it is there", "content": _BYTES},
     304: {"description": "Not modified"},
-    **problem_responses(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE),
+    **problem_responses(
+        *(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE, Kind.CLOSING)
+    ),
 }
 _TRIES = 2  # how often a file may end, and another be there, before its first byte
 Readable = Annotated[FileId, Depends(file_to_read)]
@@ -103,7 +105,7 @@ async def download(
             return await respond(request, visit, state, range_, if_range, if_none_match)
         except ObjectNotFound:
             ingest(request).reader.forget(file)
-    raise Problem(Kind.NOT_FOUND, "The file was deleted a moment ago.")
+    raise Problem(Kind.CLOSING, "The upload is being closed: its bytes are moved, or deleted. Try again shortly.")
 
 
 async def respond(

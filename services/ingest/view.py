@@ -15,10 +15,11 @@ from libs.common.clock import Clock
 from libs.common.extents import Extent, Extents
 from libs.common.gather import Source, checked_digest, complete_file, coverage, partial_runs, take_stock
 from libs.common.layout import FileId, digest_fact, fact_key, new_session, writer_fact
-from libs.common.look import SLOWEST_LOOK, Look, look
+from libs.common.look import Look, look
 from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
-from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo, StoreUnavailable
+from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
+from services.ingest.line import Line
 from services.ingest.turns import Turns
 
 _FRESH = 0.5  # seconds; on an older look no session is opened: its fence has to outlast the put
@@ -84,16 +85,14 @@ class Entry:
 
     `registered_at`: when this replica became a writer at the latest, in seconds on the monotonic clock.
     `in_flight`: ranges that it is storing now. `unsure`: sessions in which a put of its own failed, which may take
-    effect at any later time: of those it does not know every chunk any more. `given_up`: how many looks failed after
-    a long wait.
+    effect at any later time: of those it does not know every chunk any more.
     """
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    line: Line
     view: View | None = None
     registered_at: float | None = None
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
-    given_up: int = 0
     users: int = 0
 
 
@@ -113,7 +112,7 @@ class Views:
     @asynccontextmanager
     async def using(self, file: FileId) -> AsyncIterator[Entry]:
         """The file's entry, kept while it is in use."""
-        entry = self._entries.setdefault(file, Entry())
+        entry = self._entries.get(file) or self._entries.setdefault(file, Entry(Line(self._clock)))
         self._entries.move_to_end(file)
         entry.users += 1
         try:
@@ -131,21 +130,12 @@ class Views:
     async def current(self, file: FileId, entry: Entry) -> View | Complete | Nothing:
         """The view within its lease.
 
-        Raises the CLOSING problem while an upload of this name is being closed. Raises StoreUnavailable also when the
-        request for which this one waited was given no answer for long: they would all wait so, one after another.
+        Raises the CLOSING problem while an upload of this name is being closed.
         """
-        given_up = entry.given_up
-        async with entry.lock:
-            if entry.given_up != given_up:
-                raise StoreUnavailable("the store did not answer another request for this file")
+        async with entry.line.turn():
             if entry.view and not entry.view.look.expired(self._clock.monotonic()):
                 return entry.view
-            began = self._clock.monotonic()
-            try:
-                return await self._renew(await self._look(file, entry), entry)
-            except StoreUnavailable:
-                entry.given_up += self._clock.monotonic() - began > SLOWEST_LOOK
-                raise
+            return await self._renew(await self._look(file, entry), entry)
 
     async def open(
         self,
@@ -161,7 +151,7 @@ class Views:
         """Open a session where nothing was, then look again: somebody else may have been at it too. `check` raises
         Problem where no upload may begin on the partial file that it is given. `opened` gets the id of the session
         that was opened here. `declared`: the SHA-256 of the whole file in hex, if any."""
-        async with entry.lock:
+        async with entry.line.turn():
             seen = nothing.look
             if entry.view or not self._fresh(seen):
                 seen = await self._look(seen.file, entry)

@@ -272,6 +272,11 @@ class TestAppearing:
         assert steps[0] == "remove a/b/c"
         assert f"sync {synced}" in steps
 
+    async def test_a_fenced_delete_below_an_object_deletes_nothing(self, store: FilesystemStore) -> None:
+        await store.put("a/b", b"x")
+        await store.delete_many(["a/b/c/d"], fence=Fence(time.time()))
+        assert await read(store, "a/b") == b"x"
+
     async def test_no_key_is_the_folder_of_another(self, store: FilesystemStore) -> None:
         await store.put("a/b", b"")
         for key in ("a", "a/b/c"):

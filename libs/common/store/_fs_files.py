@@ -120,7 +120,7 @@ def sync_nearest(path: bytes) -> None:
     """Make the names in a directory durable, or that it is not there any more."""
     try:
         sync(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         sync_nearest(os.path.dirname(path))
 
 

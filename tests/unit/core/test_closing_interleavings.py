@@ -9,6 +9,7 @@ import pytest
 from libs.common.extents import Extent
 from libs.common.layout import chunks_prefix, closing_fact, fact_key, rejected_prefix, run_key
 from libs.common.store import list_all, read
+from services.assembler.assembly import Superseded
 from tests.unit.core.crashes import crash
 from tests.unit.core.hooked_store import Crash
 from tests.unit.core.uploads import DATA, TOTAL, WRONG
@@ -31,7 +32,8 @@ async def test_no_part_of_chunks_that_came_late_gets_into_the_file(world: World,
     for start in range(0, TOTAL, PART):
         await world.store_chunk(session, start, (DATA if start else OTHER)[start : start + PART])
     listing.opened.set()
-    await assembling
+    with pytest.raises(Superseded):
+        await assembling
     await world.node().work()
     assert await world.final() == DATA
 

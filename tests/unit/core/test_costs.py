@@ -145,8 +145,9 @@ class TestReading:
         reader = world.node()
         assert await self.range_of(reader) == {"list": 2, "stat": 1, "get": 1}  # a look, the file, its digest, bytes
         assert await self.range_of(reader) == {"get": 1}
-        world.clock.now += LEASE
-        assert await self.range_of(reader) == {"list": 1, "stat": 1, "get": 1}
+        for listings in (2, 2, 1):  # for a moment another assembler may still tell that it checked a digest
+            world.clock.now += LEASE
+            assert await self.range_of(reader) == {"list": listings, "stat": 1, "get": 1}
 
 
 class TestReplicas:

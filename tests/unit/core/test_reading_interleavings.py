@@ -1,6 +1,8 @@
 """Meetings of requests with what goes on meanwhile, found by reading: each broke a promise once."""
 
 import asyncio
+import os
+import time
 from contextlib import suppress
 from hashlib import sha256
 
@@ -9,6 +11,7 @@ import pytest
 from libs.common.allowance import Allowance
 from libs.common.extents import Extent
 from libs.common.layout import fact_key, part_prefix
+from libs.common.look import SETTLE
 from libs.common.problems import Kind
 from libs.common.store import LEASE, ObjectNotFound, list_all
 from services.ingest.quota import Quotas
@@ -47,7 +50,8 @@ async def test_a_download_takes_nothing_that_came_late_for_what_is_deleted(
     if reason == "reject":
         await node.send(PART, DATA[PART:], TOTAL, declared=WRONG)
     before = await node.reader.state(FILE)
-    await world.temp.put(fact_key(FILE, session, f"closing/{reason}"), b"")
+    marker = fact_key(FILE, session, f"closing/{reason}")
+    await world.temp.put(marker, b"")
     dying = world.node()
 
     async def delete_the_oldest() -> None:
@@ -58,9 +62,17 @@ async def test_a_download_takes_nothing_that_came_late_for_what_is_deleted(
     dying.hooks.on("delete_many", "chunks/", delete_the_oldest)
     with pytest.raises(Crash):
         await dying.closer.close(FILE)
+    long_ago = time.time() - SETTLE  # which closers wait by another clock than the store's
+    os.utime(world.root / "temp" / marker, (long_ago, long_ago))
     assert await _download(node, before) in (b"", DATA[:PART])
     if reason == "reject":
         assert await _download(node, await node.reader.state(FILE)) in (b"", DATA[:PART])
+
+
+async def test_a_download_goes_on_while_nothing_is_deleted_yet(world: World, node: Node) -> None:
+    await node.send_all(DATA, declared=WRONG)
+    assert await node.advancer.advance(FILE)  # it is to be rejected
+    assert await _download(node, await node.reader.state(FILE)) == DATA[:PART]
 
 
 async def _download(node: Node, state: FileState) -> bytes:
@@ -71,12 +83,16 @@ async def _download(node: Node, state: FileState) -> bytes:
     return got
 
 
-async def test_a_replica_that_saw_a_file_before_it_was_known_to_be_checked_learns_it(world: World, node: Node) -> None:
-    """The last byte was sent again with the digest, and two assemblers were at it, of which one did not know it."""
+@pytest.mark.parametrize("chunk", [4, PART])
+async def test_a_replica_that_saw_a_file_before_it_was_known_to_be_checked_learns_it(
+    world: World, node: Node, chunk: int
+) -> None:
+    """The last byte was sent again with the digest, and two assemblers were at it, of which one did not know it. That
+    one leaves nothing of the upload, or (of a sole chunk) the fact that came late."""
     digest = sha256(DATA[:PART]).hexdigest()
-    session = (await node.send(0, DATA[:PART], PART)).session
+    session = (await node.send_all(DATA[:PART], chunk)).session
     unknowing, checking, reader = world.node(), world.node(), world.node()
-    making = unknowing.hooks.hold("put", "files/")
+    making = unknowing.hooks.hold(*(("put", "files/") if chunk == PART else ("complete_multipart", "files/")))
     first = asyncio.create_task(unknowing.advancer.advance(FILE, [0], session))
     await making.reached.wait()
     await node.send(PART - 1, DATA[PART - 1 : PART], PART, declared=digest)
@@ -89,7 +105,9 @@ async def test_a_replica_that_saw_a_file_before_it_was_known_to_be_checked_learn
     keeping.opened.set()
     await asyncio.gather(second, return_exceptions=True)
     await checking.work()
-    world.clock.now += LEASE
+    for _ in range(4):
+        world.clock.now += LEASE
+        await reader.reader.state(FILE)
     here, there = await reader.reader.state(FILE), await world.node().reader.state(FILE)
     assert here.sha256 == there.sha256
 

@@ -70,6 +70,27 @@ async def test_chunks_of_one_file_do_not_wait_one_after_the_other_for_a_store_th
     assert node.hooks.count("list") == 1
 
 
+async def test_nor_do_they_where_it_is_away_only_when_they_open_it(world: World, node: Node) -> None:
+    down = asyncio.Event()
+
+    async def away() -> None:
+        down.set()
+        world.clock.now += 4
+        await asyncio.sleep(0)
+        raise StoreUnavailable("away")
+
+    async def away_by_now() -> None:
+        if down.is_set():
+            await away()
+
+    node.hooks.on("list", "partials/", away)
+    node.hooks.on("list", "sessions/", away_by_now, times=99)
+    began = world.clock.now
+    answers = await asyncio.gather(*(node.send(at, CHUNK, 20) for at in range(0, 12, 4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
+    assert world.clock.now - began < 5
+
+
 async def test_chunks_of_one_file_do_not_share_a_failure_that_took_no_time(node: Node) -> None:
     node.hooks.fail("list", "")
     answers = await asyncio.gather(*(node.send(at, CHUNK, 20) for at in range(0, 16, 4)), return_exceptions=True)
