@@ -17,6 +17,7 @@ from libs.common.gather import (
 )
 from libs.common.layout import (
     FileId,
+    Reason,
     chunks_prefix,
     closing_fact,
     fact_key,
@@ -137,7 +138,7 @@ class Advancer:
                 finished = await finish(self._buckets, ready, lambda: self._still_open(seen))
         except DigestMismatch:
             again = await self._still_open(seen)
-            await mark_rejected(self._buckets.temp, again)
+            await mark(self._buckets.temp, again, "reject")
             return True
         if ready.sole_chunk and len(finished.look.sessions) == 1:
             await self._drop(finished, ready.sole_chunk)
@@ -197,10 +198,10 @@ def is_marker(fact: str) -> bool:
     return fact.startswith(("closing/", "closed/"))
 
 
-async def mark_rejected(temp: ObjectStore, seen: Look) -> None:
-    """The open uploads, and no session that ended and of which a late fact is there."""
+async def mark(temp: ObjectStore, seen: Look, reason: Reason) -> None:
+    """Say durably why the uploads are to be closed; not of a session that ended, of which a late fact is there."""
     for session in seen.unended:
-        await temp.put(fact_key(seen.file, session.id, closing_fact("reject")), b"", fence=seen.fence)
+        await temp.put(fact_key(seen.file, session.id, closing_fact(reason)), b"", fence=seen.fence)
 
 
 def completed(file: FileId, done: ObjectInfo) -> FileCompleted:

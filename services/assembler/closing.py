@@ -23,7 +23,7 @@ from libs.common.layout import (
 from libs.common.look import SETTLE, Look, Session, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, ObjectStore, UploadNotFound, list_all
 from libs.common.watch import UNWATCHED, Watch
-from services.assembler.advance import completed, is_marker, mark_rejected
+from services.assembler.advance import completed, is_marker, mark
 from services.assembler.assembly import (
     DigestMismatch,
     Ready,
@@ -42,6 +42,11 @@ _TRIES = 8
 def reason_of(seen: Look) -> Reason | None:
     """Why the file's uploads are being closed, if they are."""
     return next((reason for reason in PRECEDENCE if reason in seen.closing), None)
+
+
+def is_closed(seen: Look, reason: Reason) -> bool:
+    """Whether a closing by this reason was done, but for its facts and markers."""
+    return any(reason in session.marked("closed/") for session in seen.sessions.values())
 
 
 def newest_marker(seen: Look) -> float:
@@ -77,9 +82,7 @@ class Closer:
         if seen.open and not seen.closing and await self._is_stale(seen, threshold):
             again = await look(self._buckets.temp, file, self._clock)
             if again.shows_open(session.id for session in seen.open):
-                for session in again.unended:
-                    key = fact_key(file, session.id, closing_fact("park"))
-                    await self._buckets.temp.put(key, b"", fence=again.fence)
+                await mark(self._buckets.temp, again, "park")
         await self.close(file)
 
     async def _is_stale(self, seen: Look, threshold: float) -> bool:
@@ -155,7 +158,7 @@ class Closer:
     async def _mark_all(self, seen: Look, reason: Reason) -> list[str]:
         """The sessions that close together: all that are open or marked, so that no twin stays open. A fact that comes
         late to one that ended marks nothing: it might be the next upload that is closed by it."""
-        if any(reason in session.marked("closed/") for session in seen.sessions.values()):
+        if is_closed(seen, reason):
             # What is left is to be removed, by this closer or by another that is at it: nothing is marked any more.
             return [session.id for session in seen.sessions.values() if session.closing]
         for session in seen.unended:
@@ -212,7 +215,7 @@ class _Closing:
         for session in self._sessions:
             if session not in seen.sessions or self._reason not in seen.sessions[session].marked("closing/"):
                 raise Superseded("another closer finished")
-        if any(self._reason in session.marked("closed/") for session in seen.sessions.values()):
+        if is_closed(seen, self._reason):
             raise Superseded("another closer finished")
         if reason_of(seen) != self._reason:
             raise Superseded("cancelled meanwhile")
@@ -250,7 +253,7 @@ class _Closing:
             if ready:
                 await finish(self._buckets, ready, self._right)
         except DigestMismatch:
-            await mark_rejected(self._buckets.temp, await self._right())
+            await mark(self._buckets.temp, await self._right(), "reject")
             raise Superseded("to be rejected instead") from None
 
     async def _merge(self, seen: Look, sources: Sequence[Source]) -> PartialFileMoved:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from libs.common import look
 from libs.common.extents import Extent, Extents
-from libs.common.gather import Assembly, Piece, complete_file, rejected_runs
+from libs.common.gather import Assembly, Piece, complete_file, partial_keys, rejected_runs
 from libs.common.layout import (
     FileId,
     Reason,
@@ -19,7 +19,6 @@ from libs.common.layout import (
     fact_key,
     file_key,
     part_extent,
-    partials_prefix,
 )
 from libs.common.look import Look
 from libs.common.store import Buckets, list_all
@@ -365,7 +364,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     merge = _Closing._merge
 
     async def delete_first(self: _Closing, seen: Look, sources: Any) -> Any:
-        old = [info.key for info in await list_all(self._buckets.perm, partials_prefix(seen.file))]
+        old = await partial_keys(self._buckets.perm, seen.file)
         done = await merge(self, seen, [s for s in sources if not s.is_partial])
         await self._buckets.perm.delete_many(old)
         return done
@@ -397,7 +396,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     async def all_of_it(self: _Closing) -> None:
         await clear(self)
         if self._reason == "reject":
-            runs = [info.key for info in await list_all(self._buckets.perm, partials_prefix(self._file))]
+            runs = await partial_keys(self._buckets.perm, self._file)
             await self._buckets.perm.delete_many(runs, fence=await self._fence())
 
     yield patch.object(_Closing, "_clear_permanent", all_of_it)

@@ -12,10 +12,8 @@ from libs.common.store import list_all, read
 from services.assembler.assembly import Superseded
 from tests.unit.core.crashes import crash
 from tests.unit.core.hooked_store import Crash
-from tests.unit.core.uploads import DATA, TOTAL, WRONG
-from tests.unit.core.world import FILE, PART, Node, World, content
-
-OTHER = content(TOTAL, seed=3)
+from tests.unit.core.uploads import DATA, OTHER, TOTAL, WRONG
+from tests.unit.core.world import FILE, PART, Node, World
 
 
 @pytest.mark.parametrize("declared", ["", sha256(DATA).hexdigest()])

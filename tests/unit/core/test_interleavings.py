@@ -29,10 +29,8 @@ from services.ingest.quota import Quotas
 from services.ingest.writing import Chunk
 from tests.unit.core.crashes import crash
 from tests.unit.core.hooked_store import Crash
-from tests.unit.core.uploads import DATA, TOTAL, WRONG, upload_gap
-from tests.unit.core.world import FILE, PART, Node, World, content, refused
-
-OTHER = content(TOTAL, seed=3)
+from tests.unit.core.uploads import DATA, OTHER, TOTAL, WRONG, upload_gap
+from tests.unit.core.world import FILE, PART, Node, World, refused
 
 
 async def permanent(world: World) -> list[str]:

@@ -17,10 +17,8 @@ from libs.common.store import LEASE, ObjectNotFound, list_all
 from services.ingest.quota import Quotas
 from services.ingest.states import FileState
 from tests.unit.core.hooked_store import Crash
-from tests.unit.core.uploads import DATA, TOTAL, WRONG
-from tests.unit.core.world import FILE, PART, Node, World, content, refused
-
-OTHER = content(TOTAL, seed=3)
+from tests.unit.core.uploads import DATA, OTHER, TOTAL, WRONG
+from tests.unit.core.world import FILE, PART, Node, World, refused
 
 
 async def test_a_partial_file_that_is_completed_meanwhile_is_deleted(world: World, node: Node) -> None:

@@ -10,6 +10,7 @@ from tests.unit.core.world import FILE, World, content
 Upload = Callable[[World], Awaitable[None]]
 TOTAL = 20
 DATA = content(TOTAL)
+OTHER = content(TOTAL, seed=3)
 WRONG = "00" * 32  # a SHA-256 that no content here has
 
 
