@@ -17,7 +17,7 @@ from libs.client.errors import HiperError
 from libs.client.files import Files
 from libs.client.models import DownloadResult, FileEntry, State, Status, UploadResult
 from libs.client.names import RemoteFile
-from libs.client.pacing import Pacing
+from libs.client.pacing import Ceiling, Pacing
 from libs.client.retry import Notify, Patience
 from libs.client.sinks import FileSink, StreamSink
 from libs.client.sources import open_source, sha256_of
@@ -61,6 +61,7 @@ class HiperClient:
         self.tokens = tokens
         self._retry_for = retry_for
         self._on_retry = on_retry
+        self._ceiling = Ceiling()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -109,7 +110,8 @@ class HiperClient:
         digest = asyncio.create_task(sha256_of(opened))
         kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         try:
-            upload = Upload(file, opened, kind, patience, Pacing(chunk_size), jobs, digest, progress or _ignore)
+            pacing = Pacing(chunk_size, self._ceiling)
+            upload = Upload(file, opened, kind, patience, pacing, jobs, digest, progress or _ignore)
             return await Uploader(self._files, upload).run(wait)
         finally:
             digest.cancel()

@@ -97,7 +97,7 @@ _BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
     "total-size-conflict": (OtherSizeError, "throw the unfinished upload away first: hiper rm NAME"),
     "content-conflict": (AnswerError, "the upload that is there has other content; remove it: hiper rm NAME"),
     "digest-conflict": (AnswerError, "the upload that is there has another digest; remove it: hiper rm NAME"),
-    "too-large": (AnswerError, "if a proxy says so, a smaller --chunk-size helps"),
+    "too-large": (AnswerError, "smaller chunks were tried; the operator can raise the limit"),
     "device-not-found": (NotFoundError, "see which there are: hiper device ls"),
     "device-exists": (AnswerError, "revoke it first, or choose another id"),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from libs.client.errors import HiperError, ServerAwayError
+from libs.client.errors import AnswerError, HiperError, ServerAwayError
 from libs.client.files import Chunk, Files
 from libs.client.models import ChunkAnswer
 from libs.client.names import RemoteFile
@@ -82,6 +82,8 @@ class Window:
                 await self._send(extent)
             except HiperError as error:
                 self._remaining.put_back(extent)
+                if _is_too_large(error) and upload.pacing.too_large(extent.length):
+                    continue
                 if isinstance(error, ServerAwayError) or error.retry_after == 0:
                     upload.pacing.failed()
                 await backoff.pause(error)
@@ -106,6 +108,11 @@ class Window:
         if not self._remaining or (self._upload.digest.done() and not self._upload.declared):
             return await asyncio.shield(self._upload.digest)
         return None
+
+
+def _is_too_large(error: HiperError) -> bool:
+    """Whether the server, or a proxy in front of it, takes no request as large as this one."""
+    return isinstance(error, AnswerError) and error.status == 413
 
 
 async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.client.pacing import FAST, FIRST, LEAST, SLOW, Pacing, Remaining
+from libs.client.pacing import FAST, FIRST, LEAST, SLOW, Ceiling, Pacing, Remaining
 from libs.common.extents import Extent, Extents
 
 
@@ -42,6 +42,27 @@ def test_a_chunk_size_below_the_least_is_kept() -> None:
     pacing = Pacing(100)
     pacing.failed()
     assert pacing.size == 100
+
+
+def test_413_halves_what_was_refused_and_no_fast_chunk_undoes_that() -> None:
+    pacing = Pacing(8 * 2**20)
+    assert pacing.too_large(FIRST)
+    assert pacing.too_large(FIRST)  # of another chunk that was on its way then
+    pacing.succeeded(FAST / 2)
+    assert pacing.size == FIRST // 2
+
+
+def test_nothing_below_the_least_is_tried_after_413() -> None:
+    pacing = Pacing(8 * 2**20)
+    assert pacing.too_large(LEAST + 1)
+    assert pacing.size == LEAST
+    assert not pacing.too_large(LEAST)
+
+
+def test_the_next_file_of_a_client_begins_below_what_was_refused() -> None:
+    ceiling = Ceiling()
+    Pacing(8 * 2**20, ceiling).too_large(FIRST)
+    assert Pacing(8 * 2**20, ceiling).size == FIRST // 2
 
 
 def test_chunks_are_cut_at_multiples_of_their_size() -> None:

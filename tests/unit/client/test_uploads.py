@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from libs.client.errors import (
 )
 from libs.client.sources import Source, sha256_of
 from libs.client.wire import encode_chunk
-from tests.unit.client.conftest import ADMIN_SECRET
+from services.embedded.app import build_app
+from tests.unit.client.conftest import ADMIN_SECRET, make_settings
 from tests.unit.client.live import CuttingProxy, LiveServer
 
 MIB = 2**20
@@ -90,6 +92,30 @@ async def test_an_interrupted_upload_sends_only_what_the_server_lacks(client: Hi
     result = await client.upload(data, "f")
     assert 0 < result.sent_bytes == len(data) - there.received_bytes
     assert await content(client, "f") == data
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[LiveServer]:
+    """A server that takes 150,000 bytes in one chunk, and files of 2 MiB."""
+    limits = {"max_chunk_size": 150_000, "max_file_size": 2 * MIB}
+    live = LiveServer(lambda: build_app(make_settings(tmp_path / "narrow").model_copy(update=limits)))
+    live.start()
+    yield live
+    live.stop()
+
+
+async def test_chunks_become_as_small_as_the_server_takes_them(narrow: LiveServer) -> None:
+    waits: list[float] = []
+    async with HiperClient(narrow.url, "admin", ADMIN_SECRET, on_retry=lambda _, wait: waits.append(wait)) as client:
+        assert (await client.upload(os.urandom(2 * MIB), "f")).sent_bytes == 2 * MIB
+    assert not waits  # smaller ones follow at once
+
+
+async def test_a_file_that_is_too_large_for_the_server_says_so(narrow: LiveServer) -> None:
+    async with HiperClient(narrow.url, "admin", ADMIN_SECRET) as client:
+        with pytest.raises(AnswerError, match="takes files of at most 2097152") as caught:
+            await client.upload(os.urandom(2 * MIB + 1), "f")
+    assert caught.value.status == 413
 
 
 async def test_an_upload_survives_a_restart_of_the_server(client: HiperClient, server: LiveServer) -> None:
