@@ -35,7 +35,7 @@ def load_or_create_secret(path: Path) -> str:
 
 
 def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -47,3 +47,10 @@ def _create(path: Path) -> None:
             os.link(draft, path)  # unlike a rename, it never replaces
     finally:
         draft.unlink()
+
+
+def _make_folder(path: Path) -> None:
+    """With the missing ones above it, for the owner alone (`Path.mkdir` gives its mode to the last only)."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)

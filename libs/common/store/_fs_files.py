@@ -7,14 +7,20 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import structlog
+
 from libs.common.store import StoreFull, StoreRefused, StoreUnavailable
 from libs.common.store._bodies import Bytes
 
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+FILE_MODE, FOLDER_MODE = 0o600, 0o700  # files of devices are for the user that runs the server, whatever its umask
 LOCK_WAIT = 4.0  # seconds: another process holds a lock for milliseconds, unless it was stopped
 _LOCK_POLL = 0.002  # seconds
 
@@ -97,13 +103,14 @@ def clone(source: bytes, target: bytes) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             raise
-        shutil.copyfile(source, target)
+        with opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
+            shutil.copyfile(source, target)
         sync(target)
 
 
 @contextmanager
 def opened(path: bytes, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags, 0o666)
+    fd = os.open(path, flags, FILE_MODE)
     try:
         yield fd
     finally:
@@ -130,8 +137,20 @@ def make_directories(path: bytes) -> None:
         if not os.path.isdir(path):
             parent = os.path.dirname(path)
             make_directories(parent)
-            os.mkdir(path)
+            os.mkdir(path, FOLDER_MODE)
             sync(parent)
+
+
+def close_to_others(path: bytes) -> None:
+    """Keep other users out of a directory, and so out of all below it: earlier versions made files that everybody may
+    read. Of a directory that is not this user's own, or that is shared (sticky, as /tmp is), only say so."""
+    found = os.stat(path)
+    if not stat.S_IMODE(found.st_mode) & 0o077:
+        return
+    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+        os.chmod(path, FOLDER_MODE)
+    elif found.st_mode & 0o007:
+        log.warning("directory_exposed", path=os.fsdecode(path), remedy="give it to the server's user, with mode 0700")
 
 
 def prune(path: bytes, top: bytes) -> bytes:
@@ -162,7 +181,7 @@ class TempFile:
         self._fd = -1
 
     def open(self) -> None:
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
 
     def write(self, block: Bytes) -> None:
         write_all(self._fd, block)

@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass, field
 from libs.common.store import LEASE, Fence, FenceExpired, Origin
 from libs.common.store._bodies import Bytes
 from libs.common.store._checks import check_key
-from libs.common.store._fs_files import Lock, clone, make_directories, prune, remove, sync, sync_nearest, write_file
+from libs.common.store._fs_files import (
+    Lock,
+    clone,
+    close_to_others,
+    make_directories,
+    prune,
+    remove,
+    sync,
+    sync_nearest,
+    write_file,
+)
 from libs.common.store._fs_places import Places, original
 
 BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
@@ -34,9 +44,10 @@ class Tree:
         self._directories = Lock(places.mkdir_lock)
 
     def ensure(self) -> None:
-        """Make what is missing, and remove temporary files that a killed process left behind."""
+        """Make what is missing, keep other users out, and remove temporary files that a killed process left behind."""
         for path in (self._places.meta, self._places.uploads, self._places.temp):
             make_directories(path)
+        close_to_others(self._places.root)
         with os.scandir(self._places.temp) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from libs.common.store import Fence, PartInfo, UploadNotFound
 from libs.common.store._checks import check_key, check_parts
-from libs.common.store._fs_files import opened, remove, sync, write_all, write_file
+from libs.common.store._fs_files import FOLDER_MODE, opened, remove, sync, write_all, write_file
 from libs.common.store._fs_places import Places
 from libs.common.store._fs_tree import LEFTOVER_AGE, Attributes, Tree
 
@@ -52,7 +52,7 @@ class Upload:
         check_key(key)
         upload_id = uuid.uuid4().hex
         folder = os.path.join(places.uploads, upload_id.encode())
-        os.mkdir(folder)
+        os.mkdir(folder, FOLDER_MODE)
         about = {"key": key, "part_size": part_size, "attributes": asdict(attributes)}
         write_file(os.path.join(folder, b"upload.json"), json.dumps(about).encode())
         write_file(os.path.join(folder, b"parts"), b"")
