@@ -11,7 +11,15 @@ from typing import Any
 import aiohttp
 from pydantic import ValidationError
 
-from libs.client.errors import AnswerError, HiperError, ServerAwayError, UntrustedServerError, answer_error
+from libs.client.errors import (
+    AnswerError,
+    HiperError,
+    ServerAwayError,
+    UntrustedServerError,
+    answer_error,
+    gateway_error,
+)
+from libs.client.provenance import is_from_server
 
 LONGEST_RETRY_AFTER = 3600.0  # seconds: a server that asks for more is asked again after this
 
@@ -34,14 +42,16 @@ def translated(server: str) -> Iterator[None]:
 
 
 async def raise_for(response: aiohttp.ClientResponse) -> None:
-    """Raise the AnswerError that a response means, unless it is a success."""
-    if response.status < 300:
-        return
-    if response.status < 400:
-        target = response.headers.get("Location", "elsewhere")
-        raise AnswerError(f"the server sends us to {target}", "use that address", status=response.status)
+    """Raise the AnswerError that a response means, unless it is a success of the server. Raises GatewayError where
+    something else answered."""
+    status, reason = response.status, response.reason or ""
+    document = await _document(response) if status >= 300 else {}
     wait = parse_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
-    raise answer_error(response.status, response.reason or "", await _document(response), wait)
+    if not is_from_server(status, response.headers, document):
+        server = str(response.url.origin())
+        raise gateway_error(server, status, reason, response.headers.get("Location", ""), wait)
+    if status >= 300:
+        raise answer_error(status, reason, document, wait)
 
 
 def parse_retry_after(value: str, now: datetime) -> float:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from libs.client.provenance import PROBLEM
+
 Retry = Literal["no", "few", "yes"]  # never; a few times only; for as long as patience lasts
 
 
@@ -33,13 +35,16 @@ class UntrustedServerError(HiperError):
 
 
 class AnswerError(HiperError):
-    """An answer that is an error. `slug` names the row of libs/common/problems.py, or is empty if it was not the
-    server that answered (a proxy, say)."""
+    """An answer that is an error. `slug` names the row of libs/common/problems.py; it is empty where there is none."""
 
     def __init__(self, message: str, hint: str = "", *, status: int = 0, slug: str = "") -> None:
         super().__init__(message, hint)
         self.status = status
         self.slug = slug
+
+
+class GatewayError(AnswerError):
+    """An answer that is not the server's, but of something on the way: it says nothing about files or secrets."""
 
 
 class UnauthorizedError(AnswerError):
@@ -112,17 +117,36 @@ _DAMAGED = {
     "checksum-mismatch",
     "malformed-chunk",
 }  # on its way: another attempt may arrive whole
-_SLUG_PREFIX = "urn:hiper:problem:"
+_GATEWAY_FINAL = {301, 308, 407, 413}  # another address, a login at the proxy, or a smaller request is needed
+_GATEWAY_PASSING = {404, 408, 421, 425, 429}  # an ingress says 404 while the server behind it starts
 
 
 def answer_error(status: int, reason: str, document: Mapping[str, Any], retry_after: float = 0) -> AnswerError:
     """The error for an answer. `document` is its problem document (RFC 9457), or empty if it had none."""
-    slug = str(document.get("type", "")).removeprefix(_SLUG_PREFIX) if document else _BY_STATUS.get(status, "")
+    slug = str(document.get("type", "")).removeprefix(PROBLEM) if document else _BY_STATUS.get(status, "")
     kind, hint = _BY_SLUG.get(slug, (AnswerError, ""))
     title, detail = document.get("title"), document.get("detail")
     message = ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
     error = kind(message, hint, status=status, slug=slug)
     otherwise: Retry = "few" if status >= 500 or slug in _DAMAGED else "no"
     error.retry = "yes" if slug in _PASSING else _RETRY.get(status, otherwise)
+    error.retry_after = retry_after
+    return error
+
+
+def gateway_error(server: str, status: int, reason: str, target: str, retry_after: float = 0) -> GatewayError:
+    """The error for an answer that is not the server's. `target` is where a redirect leads. A portal or an ingress may
+    be gone at the next attempt: most of these answers are tried again for as long as patience lasts."""
+    if 300 <= status < 400:
+        message = f"a gateway sends us from {server} to {target or 'elsewhere'}"
+        hint = "if that is the server, use its address; else log in to this network, it may have a portal"
+    else:
+        message = f"a gateway answered {status} {reason} instead of {server}".replace("  ", " ")
+        hint = "look at the proxy or ingress on the way, or check the address"
+        if status < 300:
+            hint = "log in to this network, it may have a portal; or check the address"
+    error = GatewayError(message, hint, status=status)
+    passing = status < 400 or status >= 500 or status in _GATEWAY_PASSING
+    error.retry = "no" if status in _GATEWAY_FINAL else "yes" if passing else "few"
     error.retry_after = retry_after
     return error

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from yarl import URL
 
 from libs.client.answers import raise_for, translated
-from libs.client.errors import HiperError
+from libs.client.errors import HiperError, UnauthorizedError
 from libs.client.retry import Patience
 from libs.client.tokens import TokenProvider
 
@@ -64,10 +64,13 @@ class Transport:
             token = await self._tokens.token()
             with translated(self._server):
                 async with self._send(request, token) as response:
-                    if response.status == 401 and not last:
+                    try:
+                        await raise_for(response)
+                    except UnauthorizedError:
                         self._tokens.expire(token)
+                        if last:
+                            raise
                         continue
-                    await raise_for(response)
                     yield response
                     return
 

@@ -70,10 +70,6 @@ def test_a_head_answer_has_no_document_so_its_status_speaks() -> None:
     assert isinstance(answer_error(404, "Not Found", {}), NotFoundError)
 
 
-def test_an_answer_of_a_proxy_is_named_by_its_status() -> None:
-    assert str(answer_error(502, "Bad Gateway", {})) == "the server answered 502 Bad Gateway"
-
-
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

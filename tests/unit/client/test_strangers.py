@@ -1,14 +1,17 @@
 """What the client makes of answers that are not from a HiPER server, and of none."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from libs.client import HiperClient, transport
-from libs.client.errors import AnswerError, HiperError, ServerAwayError, UntrustedServerError
+from libs.client.errors import AnswerError, GatewayError, HiperError, ServerAwayError, UntrustedServerError
+from libs.common.problems import Kind, Problem
 
+OURS = "X-Request-Id: 1"  # what every answer of the server carries
 Stranger = Callable[[bytes], Awaitable[str]]
 
 
@@ -63,29 +66,56 @@ async def ask(address: str, *, scheme: str = "http", retry_for: float = 0) -> Hi
 
 
 async def test_a_web_page_is_not_taken_for_an_answer(stranger: Stranger) -> None:
-    error = await ask(await stranger(http("200 OK", "text/html", "<p>Welcome</p>")))
+    address = await stranger(http("200 OK", "text/html", "<p>Welcome</p>"))
+    error = await ask(address)
+    assert isinstance(error, GatewayError)
+    assert str(error) == f"a gateway answered 200 OK instead of http://{address}"
+    assert (error.retry, "portal" in error.hint) == ("yes", True)
+
+
+async def test_what_answers_like_another_service_is_not_taken_for_the_server(stranger: Stranger) -> None:
+    error = await ask(await stranger(http("200 OK", "application/json", "{}", OURS)))
     assert "not like a HiPER server" in str(error)
 
 
 async def test_a_redirect_is_named_and_not_followed(stranger: Stranger) -> None:
-    answer = http("301 Moved", "text/html", "", "Location: https://files.example/")
-    assert str(await ask(await stranger(answer))) == "the server sends us to https://files.example/"
+    address = await stranger(http("301 Moved", "text/html", "", "Location: https://files.example/"))
+    assert str(await ask(address)) == f"a gateway sends us from http://{address} to https://files.example/"
 
 
-async def test_a_proxy_s_page_is_an_error_of_the_moment(stranger: Stranger) -> None:
-    error = await ask(await stranger(http("502 Bad Gateway", "text/html", "<p>sorry</p>")))
-    assert (str(error), error.retry) == ("the server answered 502 Bad Gateway", "yes")
+@pytest.mark.parametrize(
+    ("status", "retry"),
+    [("502 Bad Gateway", "yes"), ("404 Not Found", "yes"), ("511 Login", "yes"), ("302 Found", "yes"),
+     ("400 Bad Request", "few"), ("401 Unauthorized", "few"), ("407 Proxy Login", "no"), ("308 Moved", "no")],
+)  # fmt: skip
+async def test_a_gateway_s_page_says_nothing_about_a_file(stranger: Stranger, status: str, retry: str) -> None:
+    error = await ask(await stranger(http(status, "text/html", "<p>sorry</p>", OURS)))
+    assert (type(error), error.retry) == (GatewayError, retry)
+
+
+@pytest.mark.parametrize("type_", ["https://example.com/not-found", "urn:other:problem:not-found"])
+async def test_a_problem_of_another_service_says_nothing_about_a_file(stranger: Stranger, type_: str) -> None:
+    body = json.dumps({"type": type_, "title": "Not Found", "status": 404})
+    error = await ask(await stranger(http("404 Not Found", "application/problem+json", body, OURS)))
+    assert type(error) is GatewayError
+
+
+async def test_a_problem_of_the_server_is_its_own_even_from_where_no_request_id_is(stranger: Stranger) -> None:
+    """The parser of the server's requests answers before any service hears of the request."""
+    body = json.dumps(Problem(Kind.HEADERS_TOO_LARGE, "fewer").document())
+    error = await ask(await stranger(http("431 Too Large", "application/problem+json", body)))
+    assert (type(error), str(error)) == (AnswerError, "The request's headers are too large: fewer")
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '"text"'])
 async def test_an_error_with_a_broken_document_is_named_by_its_status(stranger: Stranger, body: str) -> None:
-    error = await ask(await stranger(http("400 Bad Request", "application/problem+json", body)))
-    assert isinstance(error, AnswerError)
+    error = await ask(await stranger(http("400 Bad Request", "application/problem+json", body, OURS)))
+    assert type(error) is AnswerError
     assert str(error) == "the server answered 400 Bad Request"
 
 
 async def test_an_answer_that_breaks_off_is_tried_again(stranger: Stranger) -> None:
-    address = await stranger(http("200 OK", "application/json", "{}")[:-1])
+    address = await stranger(http("200 OK", "application/json", "{}", OURS)[:-1])
     error = await ask(address)
     assert isinstance(error, ServerAwayError)
     assert address in str(error)
@@ -111,7 +141,7 @@ async def test_a_range_of_another_version_is_not_appended(stranger: Stranger, tm
     (tmp_path / "f.part").write_bytes(b"abc")
     (tmp_path / "f.part.etag").write_text('"mine"')
     address = await stranger(
-        http("206 Partial Content", "text/plain", "xyz", 'ETag: "theirs"', "Content-Range: bytes 3-5/6")
+        http("206 Partial Content", "text/plain", "xyz", 'ETag: "theirs"', "Content-Range: bytes 3-5/6", OURS)
     )
     async with HiperClient(f"http://{address}", tokens=Tokens(), retry_for=0) as client:
         with pytest.raises(HiperError, match="another version"):
@@ -121,7 +151,7 @@ async def test_a_range_of_another_version_is_not_appended(stranger: Stranger, tm
 
 async def test_a_download_that_never_gets_further_ends(stranger: Stranger, tmp_path: Path) -> None:
     """A proxy weakens the ETag, so that each attempt begins anew, and breaks off each time."""
-    answer = b'HTTP/1.1 200 OK\r\nETag: W/"x"\r\nContent-Length: 9\r\n\r\nabc'
+    answer = b'HTTP/1.1 200 OK\r\nX-Request-Id: 1\r\nETag: W/"x"\r\nContent-Length: 9\r\n\r\nabc'
     address = await stranger(answer)
     async with HiperClient(f"http://{address}", tokens=Tokens(), retry_for=1) as client:
         with pytest.raises(ServerAwayError):
