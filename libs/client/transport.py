@@ -67,9 +67,9 @@ class Transport:
                     try:
                         await raise_for(response)
                     except UnauthorizedError:
-                        self._tokens.expire(token)
                         if last:
                             raise
+                        self._tokens.expire(token)
                         continue
                     yield response
                     return
