@@ -87,7 +87,7 @@ def add(
     """Register a device and print its secret, which is shown this once.
 
     Scopes: files:read, files:write (its own files, and reading the fleet's), fleet:read (any device's files),
-    fleet:write (publish to all), admin (devices).
+    fleet:write (publish to all), fleet:manage (delete any device's files), admin (devices).
     """
 
     async def work() -> None:

@@ -32,6 +32,7 @@ class TokenProvider(Protocol):
 class _TokenAnswer(BaseModel):
     access_token: str
     expires_in: float  # seconds
+    scope: str = ""
 
 
 class ClientCredentials:
@@ -53,6 +54,8 @@ class ClientCredentials:
         self._lock = asyncio.Lock()
         self._token = ""
         self._renew_at = 0.0
+        self._granted = frozenset[str]()
+        self._asked = frozenset[str]()  # empty: those that the server gives by default
 
     async def token(self) -> str:
         async with self._lock:
@@ -63,6 +66,20 @@ class ClientCredentials:
     def expire(self, token: str) -> None:
         if token == self._token:
             self._token = ""
+
+    async def widen(self, scopes: frozenset[str]) -> bool:
+        """Ask for these scopes too, from now on: a token for which none were named need not have all that the client
+        may have. False where the server gives no more. Raises HiperError."""
+        async with self._lock:
+            if scopes <= self._granted:
+                return True  # another request asked for them meanwhile
+            before, self._asked = self._asked, self._granted | scopes
+            try:
+                await self._fetch()
+            except UnauthorizedError:
+                self._asked = before
+                return False
+            return True
 
     async def _fetch(self) -> None:
         asked = self._clock.monotonic()
@@ -78,13 +95,15 @@ class ClientCredentials:
                 ) from error
             raise
         self._token = answer.access_token
+        self._granted = frozenset(answer.scope.split())
         self._renew_at = asked + answer.expires_in - max(ROUNDING, min(MARGIN, answer.expires_in / 5))
 
     async def _ask(self) -> _TokenAnswer:
+        scope = {"scope": " ".join(sorted(self._asked))} if self._asked else {}
         with translated(self._server):
             async with self._session.post(
                 f"{self._server}/token",
-                data={"grant_type": "client_credentials"},
+                data={"grant_type": "client_credentials"} | scope,
                 headers={"Authorization": self._basic()},
                 timeout=TIMEOUT,
                 allow_redirects=False,

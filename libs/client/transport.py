@@ -1,8 +1,10 @@
 """One HTTP exchange, and the same with retries. Every request of the client goes through here."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from io import BytesIO
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -12,14 +14,16 @@ from pydantic import BaseModel
 from yarl import URL
 
 from libs.client.answers import raise_for, translated
-from libs.client.errors import HiperError, UnauthorizedError
+from libs.client.errors import AnswerError, HiperError, UnauthorizedError
 from libs.client.retry import Patience
-from libs.client.tokens import TokenProvider
+from libs.client.tokens import ClientCredentials, TokenProvider
 
 # A silence of this long ends any request. A chunk gets longer than the server allows it (BODY_TIMEOUT, 300 s).
 CONNECT_TIMEOUT = 15.0
 SILENCE_TIMEOUT = 60.0
 CHUNK_TIMEOUT = 330.0
+
+_SCOPE = re.compile(r'error="insufficient_scope".{0,20}scope="([^"]{1,200})"')  # RFC 6750, section 3
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
@@ -58,21 +62,30 @@ class Transport:
 
     @asynccontextmanager
     async def exchange(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One attempt; a refused token is renewed once. Raises HiperError, also for what breaks while the
-        answer's body is read inside of the `async with`."""
+        """One attempt; a token that is refused, or lacks a scope, is replaced once. Raises HiperError, also for what
+        breaks while the answer's body is read inside of the `async with`."""
         for last in (False, True):
             token = await self._tokens.token()
             with translated(self._server):
                 async with self._send(request, token) as response:
                     try:
                         await raise_for(response)
-                    except UnauthorizedError:
-                        if last:
+                    except AnswerError as error:
+                        if last or not await self._replaced(token, error, response.headers):
                             raise
-                        self._tokens.expire(token)
                         continue
                     yield response
                     return
+
+    async def _replaced(self, token: str, error: AnswerError, headers: Mapping[str, str]) -> bool:
+        """Whether there may be a token that would not be refused like this."""
+        if isinstance(error, UnauthorizedError):
+            self._tokens.expire(token)
+            return True
+        lacking = _SCOPE.search(headers.get("WWW-Authenticate", ""))
+        if error.status != HTTPStatus.FORBIDDEN or not lacking or not isinstance(self._tokens, ClientCredentials):
+            return False
+        return await self._tokens.widen(frozenset(lacking[1].split()))
 
     async def once(self, request: Request) -> Answer:
         """One attempt, with the answer in memory."""

@@ -18,13 +18,14 @@ from libs.common.revocations import Revocations
 from libs.common.tokens import InvalidToken, Principal, TokenVerifier
 
 FILES_READ, FILES_WRITE = "files:read", "files:write"
-FLEET_READ, FLEET_WRITE = "fleet:read", "fleet:write"
+FLEET_READ, FLEET_WRITE, FLEET_MANAGE = "fleet:read", "fleet:write", "fleet:manage"
 ADMIN = "admin"
 SCOPES = {
     FILES_READ: "Read one's own files and those published to the fleet.",
     FILES_WRITE: "Upload and delete one's own files.",
     FLEET_READ: "Read the files of any owner.",
     FLEET_WRITE: "Publish files to the fleet.",
+    FLEET_MANAGE: "Delete the files and cancel the uploads of any owner.",
     ADMIN: "Register, list and revoke devices.",
 }
 REALM = 'Bearer realm="hiper"'

@@ -30,7 +30,7 @@ TOKEN_FORM = _documented(
             "grant_type": {"const": "client_credentials"},
             "scope": {
                 "type": "string",
-                "description": "Space-separated; all that the client has by default.",
+                "description": "Space-separated. By default all that a device has; of `admin` only `admin`.",
             },
             "client_id": {"type": "string", "description": "Unless HTTP Basic carries it."},
             "client_secret": {"type": "string", "format": "password"},

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from libs.common.allowance import DEFAULT_CLASS
-from libs.common.authn import SCOPES
+from libs.common.authn import ADMIN, SCOPES
 from libs.common.clock import Clock
 from services.auth.client_secrets import NOBODY
 from services.auth.devices import Devices
@@ -17,8 +17,11 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class Client(NamedTuple):
+    """`by_default`: the scopes of a token for which the client names none; at most `scopes`."""
+
     client_id: str
     scopes: frozenset[str]
+    by_default: frozenset[str]
     tokens_from: int = 0  # least `iat` of its tokens, in seconds since the epoch
     device_class: str = DEFAULT_CLASS
 
@@ -46,7 +49,9 @@ class Clients:
     def _admin(self, secrets: Sequence[str]) -> Client | None:
         given = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
         matches = [hmac.compare_digest(secret, self._admin_secret) for secret in given]
-        return Client(ADMIN_ID, frozenset(SCOPES)) if self._admin_secret and any(matches) else None
+        if not self._admin_secret or not any(matches):
+            return None
+        return Client(ADMIN_ID, frozenset(SCOPES), by_default=frozenset({ADMIN}))
 
     async def _device(self, client_id: str, secrets: Sequence[str]) -> Client | None:
         device = await self._devices.find(client_id)
@@ -55,4 +60,5 @@ class Clients:
         matches = [hashed.matches(secret, now) for hashed in stored for secret in secrets]
         if device is None or not any(matches):
             return None
-        return Client(device.device_id, frozenset(device.scopes), device.tokens_from, device.device_class)
+        scopes = frozenset(device.scopes)
+        return Client(device.device_id, scopes, scopes, device.tokens_from, device.device_class)

@@ -15,7 +15,7 @@ CHALLENGE = {"WWW-Authenticate": 'Basic realm="hiper", charset="UTF-8"'}
 class TokenRequest(NamedTuple):
     client_id: str
     secrets: tuple[str, ...]  # how the secret may have been meant; one must match
-    scopes: frozenset[str] | None  # None: all that the client has
+    scopes: frozenset[str] | None  # None: those that the client has by default
 
 
 def refused(error: str, description: str) -> Problem:

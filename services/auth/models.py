@@ -10,7 +10,7 @@ from libs.common.tokens import SUBJECT, valid_subject
 from services.auth.client_secrets import SecretHash
 
 ADMIN_ID = "admin"
-Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "admin"]
+Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "fleet:manage", "admin"]
 
 
 DeviceClass = Annotated[str, Field(description="A class of LIMITS_CLASSES, or `default`.", pattern=f"^{CLASS}$")]

@@ -60,7 +60,7 @@ async def issue_token(request: Request, response: Response, auth: State) -> Toke
     client = await auth.clients.authenticate(wanted.client_id, wanted.secrets)
     if client is None:
         raise refused("invalid_client", "The client is unknown, or its secret is wrong or no longer valid")
-    scopes = client.scopes if wanted.scopes is None else wanted.scopes
+    scopes = client.by_default if wanted.scopes is None else wanted.scopes
     if not scopes <= client.scopes:
         raise refused("invalid_scope", f"This client may have: {' '.join(sorted(client.scopes))}")
     token = auth.issuer.issue(client.client_id, scopes, earliest=client.tokens_from, device_class=client.device_class)

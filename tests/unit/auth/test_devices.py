@@ -70,8 +70,8 @@ async def test_registering_answers_with_the_secret_this_once(api: AuthApi) -> No
 
 
 async def test_scopes_are_those_asked_for(api: AuthApi) -> None:
-    secret = await api.register("station", scopes=["fleet:read", "fleet:write", "fleet:read"])
-    assert (await api.token("station", secret)).json()["scope"] == "fleet:read fleet:write"
+    secret = await api.register("station", scopes=["fleet:read", "fleet:manage", "fleet:write", "fleet:read"])
+    assert (await api.token("station", secret)).json()["scope"] == "fleet:manage fleet:read fleet:write"
 
 
 async def test_an_id_is_registered_once(api: AuthApi) -> None:

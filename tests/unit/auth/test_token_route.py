@@ -52,9 +52,11 @@ async def test_a_device_gets_a_token_for_its_secret(api: AuthApi, settings: Sett
     assert principal.issued_at <= time.time()
 
 
-async def test_the_admin_has_every_scope(api: AuthApi) -> None:
-    answer = await api.token("admin", ADMIN_SECRET)
-    assert answer.json()["scope"] == "admin files:read files:write fleet:read fleet:write"
+async def test_the_admin_has_no_scope_for_files_unless_it_asks_for_it(api: AuthApi) -> None:
+    assert (await api.token("admin", ADMIN_SECRET)).json()["scope"] == "admin"
+    everything = "admin files:read files:write fleet:manage fleet:read fleet:write"
+    assert (await api.token("admin", ADMIN_SECRET, scope=everything)).json()["scope"] == everything
+    assert (await api.token("admin", ADMIN_SECRET, scope="fleet:write")).json()["scope"] == "fleet:write"
 
 
 async def test_http_basic_works_as_well_as_form_fields(api: AuthApi) -> None:

@@ -9,6 +9,8 @@ import structlog
 from pydantic import SecretStr
 
 from libs.client import HiperClient
+from libs.client.tokens import ClientCredentials
+from libs.common.authn import SCOPES
 from libs.common.settings import Settings
 from services.embedded.app import build_app
 from tests.unit.client.live import CuttingProxy, LiveServer
@@ -48,8 +50,11 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 
 @pytest.fixture
 async def client(server: LiveServer) -> AsyncIterator[HiperClient]:
-    """The admin, who may do everything; its own files are those of the owner `admin`."""
+    """The admin with a token for everything; its own files are those of the owner `admin`."""
     async with HiperClient(server.url, "admin", ADMIN_SECRET, retry_for=30) as client:
+        await client.verify()
+        assert isinstance(client.tokens, ClientCredentials)
+        assert await client.tokens.widen(frozenset(SCOPES))
         yield client
 
 

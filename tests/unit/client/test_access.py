@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import jwt
 import pytest
 
 from libs.client import HiperClient
@@ -12,6 +13,8 @@ from libs.client.errors import AnswerError, NotFoundError, ServerAwayError, Unau
 from services.embedded.app import build_app
 from tests.unit.client.conftest import ADMIN_SECRET, make_settings
 from tests.unit.client.live import CuttingProxy, LiveServer
+
+DELETE_ANSWER = 7  # of the admin's first deletion: before it, a token, the status and a DELETE are each asked for twice
 
 
 @pytest.fixture
@@ -43,7 +46,9 @@ class Watched:
 
 
 async def test_a_token_is_renewed_before_it_ends(short_lived: LiveServer) -> None:
-    async with HiperClient(short_lived.url, "admin", ADMIN_SECRET) as owner:
+    async with HiperClient(short_lived.url, "admin", ADMIN_SECRET) as admin:
+        secret = (await admin.devices.register("car-7")).client_secret
+    async with HiperClient(short_lived.url, "car-7", secret) as owner:
         tokens = Watched(owner)
         async with HiperClient(short_lived.url, tokens=tokens, retry_for=0) as client:
             await client.upload(b"x", "f")
@@ -83,9 +88,11 @@ class OneBadToken:
 
 
 async def test_a_refused_token_is_renewed_and_the_request_repeated(server: LiveServer, client: HiperClient) -> None:
-    tokens = OneBadToken(client)
-    async with HiperClient(server.url, tokens=tokens, retry_for=0) as other:
-        assert (await other.upload(b"x" * 2**20, "f")).status == "complete"
+    secret = (await client.devices.register("car-7")).client_secret
+    async with HiperClient(server.url, "car-7", secret) as car:
+        tokens = OneBadToken(car)
+        async with HiperClient(server.url, tokens=tokens, retry_for=0) as other:
+            assert (await other.upload(b"x" * 2**20, "f")).status == "complete"
     assert tokens.refused == ["bad"]
 
 
@@ -167,7 +174,7 @@ async def test_files_of_others_are_named_by_their_owner(client: HiperClient) -> 
 
 async def test_a_deletion_whose_answer_was_lost_is_not_an_error(client: HiperClient, proxy: CuttingProxy) -> None:
     await client.upload(b"x", "f")
-    proxy.lose_answer, proxy.away_then = 3, True  # after those for the token and the status
+    proxy.lose_answer, proxy.away_then = DELETE_ANSWER, True
     async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far:
         deletion = asyncio.create_task(far.delete("f"))
         await proxy.away.wait()
@@ -183,7 +190,7 @@ async def test_a_late_deletion_does_not_hit_the_next_upload_of_that_name(
     client: HiperClient, proxy: CuttingProxy
 ) -> None:
     await client.upload(b"old", "f")
-    proxy.lose_answer, proxy.away_then = 3, True
+    proxy.lose_answer, proxy.away_then = DELETE_ANSWER, True
     async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far:
         deletion = asyncio.create_task(far.delete("f"))
         await proxy.away.wait()
@@ -203,3 +210,28 @@ async def test_an_address_where_nothing_listens_is_named(proxy: CuttingProxy) ->
     async with HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=1) as client:
         with pytest.raises(ServerAwayError, match=proxy.url):
             await client.verify()
+
+
+async def test_the_admin_gets_the_scopes_that_a_call_needs_and_no_others(server: LiveServer) -> None:
+    async with HiperClient(server.url, "admin", ADMIN_SECRET, retry_for=0) as admin:
+        assert admin.tokens
+        await admin.devices.register("car-7")
+        assert scopes(await admin.tokens.token()) == {"admin"}
+        await admin.upload(b"x", "f")
+        assert scopes(await admin.tokens.token()) == {"admin", "files:read", "files:write"}
+
+
+async def test_a_device_that_lacks_a_scope_is_told_so_and_goes_on_with_those_it_has(
+    server: LiveServer, client: HiperClient
+) -> None:
+    secret = (await client.devices.register("car-7")).client_secret
+    async with HiperClient(server.url, "car-7", secret, retry_for=0) as car:
+        with pytest.raises(AnswerError, match="fleet:write") as refused:
+            await car.upload(b"x", "f", owner="fleet")
+        assert refused.value.status == 403
+        assert (await car.upload(b"x", "f")).status == "complete"
+
+
+def scopes(token: str) -> set[str]:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return set(claims["scope"].split())
