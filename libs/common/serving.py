@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from libs.common.http1 import bounded
+from libs.common.listening import listen
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.telemetry import configure_logging
 from libs.common.tls import broker_trust
@@ -63,6 +64,8 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
     try:
         settings = load_settings()
         configure_logging(settings)
+        ports = dict.fromkeys((port(settings), settings.metrics_port or port(settings)))
+        sockets = listen(settings.host, *ports)
         broker_trust(settings)  # certificates that cannot be read end the process here, not when they are needed
         app = build(settings)
         configure_tracing(app.title.lower().replace(" ", "-"), app.version)
@@ -75,7 +78,7 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
     server = LingeringServer(config, settings.shutdown_delay)
     app.state.give_up = server.give_up
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve())
+        runner.run(server.serve(sockets))
     if server.failure:
         print(f"configuration error: {server.failure}", file=sys.stderr)
         sys.exit(2)

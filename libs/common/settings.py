@@ -155,13 +155,29 @@ class Settings(BaseSettings):
     secrets_dir: Path | None = Field(
         None, description="Directory of files that are settings too, each named like one (mounted secrets)."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        "localhost",
+        description="Address or name to listen at. `localhost`: 127.0.0.1 and ::1. `::`: every address, of IPv6 and of "
+        "IPv4. `0.0.0.0`: every address of IPv4.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP API.")
     header_timeout: float = Field(10, gt=0, description="Longest time that a request's headers may take.")
     max_header_bytes: int = Field(
         32 * 1024, ge=1024, description="Most bytes of a request's address and headers; more are answered with 431."
     )
-    metrics_port: int = Field(9000, ge=0, le=65535, description="Port of /livez, /readyz, /metrics (workers).")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of /livez, /readyz and /metrics alone. Assembler and janitor: 9000 if it is not set. Ingest, "
+        "auth and `hiper serve`: if it is set, PORT has /livez and /readyz too, and no /metrics.",
+    )
+    docs_enabled: bool = Field(True, description="Answer /docs and /openapi.json.")
+    trust_traceparent: bool = Field(
+        False,
+        description="Continue the trace that a request's `traceparent` names. Only behind an edge that lets no "
+        "stranger's through.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
     start_timeout: float = Field(
@@ -173,6 +189,16 @@ class Settings(BaseSettings):
         description="How long SIGTERM goes on serving, asking clients to close their connections, before the drain.",
     )
     drain_timeout: float = Field(25, gt=0, description="Longest time that SIGTERM waits for work in hand.")
+
+    @property
+    def worker_port(self) -> int:
+        """Where a process without an API of its own listens."""
+        return 9000 if self.metrics_port is None else self.metrics_port
+
+    @property
+    def metrics_elsewhere(self) -> bool:
+        """Whether /metrics has a port that is not the API's."""
+        return self.metrics_port not in (None, 0, self.port)
 
     @model_validator(mode="after")
     def _encryption_fits(self) -> Self:

@@ -4,4 +4,4 @@ from libs.common.serving import run
 from services.assembler.app import build_app
 
 if __name__ == "__main__":
-    run(build_app, lambda settings: settings.metrics_port)
+    run(build_app, lambda settings: settings.worker_port)

@@ -34,5 +34,7 @@ def build_app(settings: Settings) -> FastAPI:
                 app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}
                 yield
 
-    app = create_app("HiPER assembler", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready())
+    app = create_app(
+        "HiPER assembler", __doc__ or "", installed_version(), lifespan, lambda: app.state.ready(), settings
+    )
     return app

@@ -44,7 +44,7 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     def ready() -> Mapping[str, bool]:
         return {"store": preparation.done, **authn.ready()}
 
-    app = create_app("HiPER auth", __doc__ or "", installed_version(), lifespan, ready, settings.max_requests_in_flight)
+    app = create_app("HiPER auth", __doc__ or "", installed_version(), lifespan, ready, settings)
     app.state.authn, app.state.auth = authn, auth
     app.include_router(router)
     return app

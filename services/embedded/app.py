@@ -57,7 +57,7 @@ def build_app(settings: Settings) -> FastAPI:
         installed_version(),
         lifespan,
         lambda: app.state.ready(),
-        settings.max_requests_in_flight,
+        settings,
     )
     for router in (*ROUTERS, auth_router):
         app.include_router(router)

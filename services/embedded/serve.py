@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from libs.common.listening import url_of
 from libs.common.serving import run
 from libs.common.settings import SYMMETRIC, Settings
 from services.auth.bootstrap import load_or_create_secret
@@ -29,7 +30,8 @@ def secrets_directory(settings: Settings) -> Path:
 
 def build(settings: Settings) -> FastAPI:
     complete = with_secrets(settings)
-    print(f"HiPER-Automotive listens at http://{settings.host}:{settings.port} (docs at /docs)", file=sys.stderr)
+    docs = " (docs at /docs)" if settings.docs_enabled else ""
+    print(f"HiPER-Automotive listens at {url_of(settings.host, settings.port)}{docs}", file=sys.stderr)
     return build_app(complete)
 
 

@@ -47,7 +47,7 @@ def build_app(settings: Settings) -> FastAPI:
         installed_version(),
         lifespan,
         lambda: app.state.ready(),
-        settings.max_requests_in_flight,
+        settings,
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -30,7 +30,7 @@ def main() -> None:
     if chosen.dry_run and not chosen.once:
         parser.error("--dry-run goes with --once")
     if not chosen.once:
-        run(build_app, lambda settings: settings.metrics_port)
+        run(build_app, lambda settings: settings.worker_port)
     try:
         settings = load_settings()
         configure_logging(settings)

@@ -30,7 +30,7 @@ async def no_lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 
 def build(authn: Authn) -> FastAPI:
-    app = create_app("Test", "", "1", no_lifespan, authn.ready)
+    app = create_app("Test", "", "1", no_lifespan, authn.ready, plain_settings())
     app.state.authn = authn
 
     @app.get("/me")

@@ -68,7 +68,8 @@ class Connection:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """A server whose GET /wait?seconds=... answers after a while; POST /echo counts the body's bytes."""
-    app = create_app("Test", "", "1", no_lifespan, dict)
+    settings = plain_settings(header_timeout=TIMEOUT, max_header_bytes=LIMIT)
+    app = create_app("Test", "", "1", no_lifespan, dict, settings)
 
     @app.get("/wait")
     async def wait(seconds: float = 0) -> PlainTextResponse:
@@ -83,7 +84,6 @@ async def port() -> AsyncIterator[int]:
     async def refuse() -> PlainTextResponse:
         return PlainTextResponse("no")
 
-    settings = plain_settings(header_timeout=TIMEOUT, max_header_bytes=LIMIT)
     config = uvicorn_config(settings, app, free_port())
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())

@@ -1,6 +1,7 @@
 """Traces follow a chunk from the request through the bus to the file; they are off unless somebody asks for them."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import structlog
@@ -10,15 +11,23 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 from structlog.testing import capture_logs
 
-from libs.common.settings import ConfigurationError
+from libs.common.settings import ConfigurationError, Settings
 from libs.common.tracing import current_traceparent, record_with, span, wanted
-from tests.unit.ingest.conftest import app, device, http, settings
+from services.embedded.app import build_app
+from tests.unit.ingest.conftest import app, device, http
+from tests.unit.ingest.running import make_settings
 from tests.unit.ingest.talk import Device, accepted, until
+from tests.unit.test_web import talking_to
 
-__all__ = ["app", "device", "http", "settings"]  # fixtures
+__all__ = ["app", "device", "http"]  # fixtures
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, trust_traceparent=True)
 
 
 @pytest.fixture
@@ -56,6 +65,15 @@ async def test_one_trace_leads_from_the_request_through_the_bus_to_the_file(
     for step in ("finish", "clean_up"):  # of a file of one chunk nothing is to be assembled
         assert ways[f"file {step}"] == ["file advance", *handled]
     assert ways["publish hiper.FileCompleted.v1"] == ["file clean_up", "file advance", *handled]
+
+
+async def test_a_stranger_does_not_choose_the_trace(tmp_path: Path, recorded: InMemorySpanExporter) -> None:
+    async with talking_to(build_app(make_settings(tmp_path))) as client:
+        await client.get("/nowhere", headers=TRACEPARENT)
+    (one,) = recorded.get_finished_spans()
+    assert one.parent is None
+    assert one.context
+    assert f"{one.context.trace_id:032x}" != TRACE
 
 
 async def test_spans_say_what_they_are_about(device: Device, recorded: InMemorySpanExporter) -> None:

@@ -23,6 +23,7 @@ from libs.common.problems import Kind, Problem
 from libs.common.store import StoreFull, StoreUnavailable
 from libs.common.web import create_app, problem_responses
 from libs.common.web.app import installed_version
+from tests.unit.keyrings import plain_settings
 
 SECRET_DETAIL = "at 10.0.0.7 with key abc"
 
@@ -32,8 +33,8 @@ async def no_lifespan(_app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def build(ready: Callable[[], Mapping[str, bool]] = dict) -> FastAPI:
-    app = create_app("Test", "A service.", "1.2.3", no_lifespan, ready)
+def build(ready: Callable[[], Mapping[str, bool]] = dict, **values: Any) -> FastAPI:
+    app = create_app("Test", "A service.", "1.2.3", no_lifespan, ready, plain_settings(**values))
 
     @app.get("/things/{thing}", responses=problem_responses(Kind.NOT_FOUND, Kind.NO_ROUTE, Kind.BUSY))
     async def thing(thing: str, size: int = 0) -> dict[str, Any]:

@@ -23,6 +23,7 @@ REQUEST_ID = "X-Request-Id"
 ANSWER_FIELDS = "hiper.answer_fields"  # in a request's scope: header fields for its answer, whatever that will be
 CLIENT_GONE = 499  # nginx's number for a client that left before the answer; never sent
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_JSON = re.compile(r"application/([a-z]+\+)?json\b")
 PROBES = {"/livez", "/readyz", "/metrics"}
 
 REQUESTS = Counter("hiper_http_requests", "Requests answered.", ["route", "method", "status"])
@@ -58,15 +59,16 @@ class _Exchange:
 class RequestShell:
     """Pure ASGI, so that bodies and answers stream through it untouched."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, trusts_traceparent: bool) -> None:
         self._app = app
+        self._trusts_traceparent = trusts_traceparent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, _request_id(scope), perf_counter())
-        with _span(exchange) as span:
+        with self._span(exchange) as span:
             structlog.contextvars.clear_contextvars()
             structlog.contextvars.bind_contextvars(request_id=exchange.request_id, **trace_ids())
             try:
@@ -75,6 +77,15 @@ class RequestShell:
                 _record(exchange)
                 _describe(span, exchange)
                 structlog.contextvars.clear_contextvars()
+
+    def _span(self, exchange: _Exchange) -> AbstractContextManager[Span]:
+        """The request's span: below the one that a trusted `traceparent` names, else the first of a trace. A stranger
+        could choose the trace, and whether it is recorded."""
+        if exchange.scope["path"] in PROBES:
+            return nullcontext(INVALID_SPAN)
+        attributes = {"http.request.method": exchange.method, "hiper.request_id": exchange.request_id}
+        given = Headers(scope=exchange.scope).get(TRACEPARENT) if self._trusts_traceparent else None
+        return continued(exchange.method, SpanKind.SERVER, given, attributes)
 
     async def _guarded(self, exchange: _Exchange, receive: Receive, send: Send) -> None:
         try:
@@ -101,6 +112,8 @@ class _Sender:
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._exchange.request_id
             headers.update(self._exchange.scope.get(ANSWER_FIELDS, {}))
+            if _JSON.match(headers.get("Content-Type", "")):
+                headers.setdefault("Cache-Control", "no-store")
         elif message["type"] == "http.response.body" and self._exchange.scope["method"] == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)
@@ -109,14 +122,6 @@ class _Sender:
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID, "")
     return given if _GOOD_ID.fullmatch(given) else secrets.token_hex(16)
-
-
-def _span(exchange: _Exchange) -> AbstractContextManager[Span]:
-    """The request's span, below the one that its `traceparent` names."""
-    if exchange.scope["path"] in PROBES:
-        return nullcontext(INVALID_SPAN)
-    attributes = {"http.request.method": exchange.method, "hiper.request_id": exchange.request_id}
-    return continued(exchange.method, SpanKind.SERVER, Headers(scope=exchange.scope).get(TRACEPARENT), attributes)
 
 
 def _describe(span: Span, exchange: _Exchange) -> None:

@@ -7,10 +7,11 @@ from importlib.metadata import version as distribution_version
 
 import structlog
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 
-from libs.common.settings import ConfigurationError
+from libs.common.settings import ConfigurationError, Settings
 from libs.common.web.access import RequestShell
+from libs.common.web.docs import DOCUMENT, add_docs
+from libs.common.web.doors import MetricsDoor
 from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
 from libs.common.web.probes import probes
 from libs.common.web.shedding import Shedder
@@ -30,18 +31,19 @@ def installed_version() -> str:
 
 
 def create_app(
-    title: str, description: str, version: str, lifespan: Lifespan, ready: Ready, most_in_flight: int = 0
+    title: str, description: str, version: str, lifespan: Lifespan, ready: Ready, settings: Settings
 ) -> FastAPI:
     """An application with the shell and no routes of its own but /docs, /livez, /readyz and /metrics.
 
-    `ready` names what the service needs and whether it is there; it is asked for each /readyz. `most_in_flight`:
-    requests under way at once, probes aside; 0: no limit.
+    `ready` names what the service needs and whether it is there; it is asked for each /readyz.
     """
-    app = FastAPIOffline(  # its Swagger UI comes from the package: fleets run where no CDN is reached
+    app = FastAPI(
         title=title,
         description=description,
         version=version,
         lifespan=lifespan,
+        openapi_url=DOCUMENT if settings.docs_enabled else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         # "default" also keeps FastAPI from documenting its own 422, which this shell never sends.
@@ -49,10 +51,14 @@ def create_app(
     )
     app.state.give_up = _complain  # what runs the process puts its end here
     add_error_handlers(app)
-    app.include_router(probes(ready))
-    if most_in_flight:
-        app.add_middleware(Shedder, most=most_in_flight)
-    app.add_middleware(RequestShell)
+    app.include_router(probes(ready, settings.metrics_elsewhere))
+    if settings.docs_enabled:
+        add_docs(app)
+    if settings.max_requests_in_flight:
+        app.add_middleware(Shedder, most=settings.max_requests_in_flight)
+    if settings.metrics_elsewhere:
+        app.add_middleware(MetricsDoor, port=settings.worker_port)
+    app.add_middleware(RequestShell, trusts_traceparent=settings.trust_traceparent)
     return app
 
 

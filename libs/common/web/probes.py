@@ -11,7 +11,8 @@ from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
 
 
-def probes(ready: Callable[[], Mapping[str, bool]]) -> APIRouter:
+def probes(ready: Callable[[], Mapping[str, bool]], metrics_elsewhere: bool) -> APIRouter:
+    """`metrics_elsewhere`: whether clients that read the document find /metrics on another port."""
     router = APIRouter(tags=["operations"])
 
     @router.head("/livez", include_in_schema=False)
@@ -29,7 +30,7 @@ def probes(ready: Callable[[], Mapping[str, bool]]) -> APIRouter:
             raise Problem(Kind.NOT_READY, f"Waiting for: {', '.join(missing)}", missing=missing)
         return "ok"
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=PlainTextResponse, include_in_schema=not metrics_elsewhere)
     async def metrics(request: Request) -> Response:
         """Prometheus metrics."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
