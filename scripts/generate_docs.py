@@ -4,6 +4,7 @@ Settings, problem types, the storage layout, events, metrics, alerts, the scalin
 they stand between `<!-- generated: NAME -->` and `<!-- end -->`; docs/vectors.json and .env.example are written whole.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from libs.client.wire import HEADER, content_range, encode_chunk
-from libs.common import layout
+from libs.common import audit, layout
 from libs.common.events import EVENT_TYPES
 from libs.common.extents import Extent
 from libs.common.problems import Kind
@@ -121,6 +122,15 @@ def events_table() -> str:
     for event in EVENT_TYPES:
         source, _, says = " ".join((event.__doc__ or "").split()).partition(": ")
         rows.append(f"| `{event.__name__}` | {source.lower()} | {says} | {'yes' if event.for_assembler else ''} |")
+    return "\n".join(rows)
+
+
+def audit_table() -> str:
+    rows = ["| event | from | what it says | fields of its own |", "|---|---|---|---|"]
+    for event in audit.EVENTS:
+        source, _, says = " ".join((event.__doc__ or "").split()).partition(": ")
+        names = ", ".join(f"`{field.name}`" for field in dataclasses.fields(event))
+        rows.append(f"| `{event.name()}` | {source.lower()} | {says} | {names} |")
     return "\n".join(rows)
 
 
@@ -233,6 +243,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "device-problems": device_problems_table,
     "storage-layout": storage_layout,
     "events": events_table,
+    "audit": audit_table,
     "vectors": vectors_text,
     "metrics": metrics_table,
     "alerts": alerts_table,
@@ -245,6 +256,7 @@ WITH_BLOCKS = (
     "docs/observability.md",
     "docs/protocol.md",
     "docs/scaling.md",
+    "docs/security.md",
     "docs/settings.md",
 )
 WHOLE: dict[str, Callable[[], str]] = {"docs/vectors.json": vectors_file, ".env.example": env_example}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from prometheus_client.metrics import MetricWrapperBase
 
+import libs.common.audit_trail
 import libs.common.bus._metrics
 import libs.common.store.metered
 import libs.common.web.access
@@ -15,6 +16,7 @@ import services.janitor.metrics
 
 MODULES: dict[str, tuple[ModuleType, ...]] = {
     "every service": (libs.common.web.access, libs.common.web.errors, libs.common.store.metered),
+    "auth, ingest": (libs.common.audit_trail,),
     "ingest": (services.ingest.metrics,),
     "ingest, assembler, janitor": (libs.common.bus._metrics,),
     "assembler": (services.assembler.metrics,),

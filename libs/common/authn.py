@@ -12,6 +12,7 @@ from fastapi import Request, Security
 from fastapi.openapi.models import OAuthFlowClientCredentials, OAuthFlows
 from fastapi.security import OAuth2
 
+from libs.common import audit_trail
 from libs.common.certificates import CertificateBinding, Uncertified
 from libs.common.problems import Kind, Problem
 from libs.common.revocations import Revocations
@@ -70,6 +71,7 @@ class Authn:
             principal = await self.verifier.verify(token.strip())
         except InvalidToken as error:
             raise _invalid_token(error.reason) from error
+        audit_trail.identify(principal.subject)
         if not self.revocations.ready:
             detail = "The list of revoked tokens is not here yet"
             raise Problem(Kind.NOT_READY, detail, missing=["revocations"])

@@ -123,6 +123,7 @@ def uvicorn_config(settings: Settings, app: FastAPI, port: int) -> uvicorn.Confi
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(settings.drain_timeout),
     )

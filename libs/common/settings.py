@@ -1,5 +1,6 @@
 """Every setting, from the environment or `.env` (https://docs.pydantic.dev/latest/concepts/pydantic_settings/)."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -40,6 +41,15 @@ def _host_and_port(endpoint: str) -> str:
     if not re.fullmatch(r"[^\s/@]+", endpoint):
         raise ValueError(f"is {endpoint!r}; it must be host:port without a scheme (try: minio.example.com:9000)")
     return endpoint
+
+
+def _of_addresses(addresses: str) -> str:
+    for address in addresses.split(",") if addresses != "*" else ():
+        try:
+            ipaddress.ip_network(address.strip())
+        except ValueError as error:
+            raise ValueError(f"{error} (try: 10.0.0.0/8,fd00::/8)") from None
+    return addresses
 
 
 class Settings(BaseSettings):
@@ -180,6 +190,16 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    audit_log: str = Field(
+        "",
+        description="Where the audit trail goes: `stdout`, or a file; empty: among the other log lines, marked with "
+        "`stream=audit`.",
+    )
+    forwarded_allow_ips: Annotated[str, AfterValidator(_of_addresses)] = Field(
+        "127.0.0.1,::1",
+        description="Addresses and networks of the proxies whose X-Forwarded-For is believed, with commas between. "
+        "`*`: everybody is.",
+    )
     start_timeout: float = Field(
         120, gt=0, description="Longest time that a starting process waits for a store that is away; then it ends."
     )

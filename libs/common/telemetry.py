@@ -1,14 +1,18 @@
 """Logs: structlog for everything, the standard library's loggers (uvicorn's too) routed through it."""
 
 import logging
+import os
 import re
 import sys
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from libs.common.settings import Settings
+from libs.common.audit_trail import LOGGER
+from libs.common.settings import ConfigurationError, Settings
 
 MASK = "***"
 _SECRET_NAME = re.compile(
@@ -64,6 +68,7 @@ def configure_logging(settings: Settings) -> None:
         ],
     )
     _route_standard_library(formatter, settings.log_level)
+    _route_audit_trail(formatter, settings.audit_log)
 
 
 def _renderers(settings: Settings) -> list[Processor]:
@@ -87,3 +92,30 @@ def _route_standard_library(formatter: logging.Formatter, level: str) -> None:
         logger.propagate = True
     # libs.common.web logs each request once, with its route and id; uvicorn would log query strings too.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _route_audit_trail(formatter: logging.Formatter, place: str) -> None:
+    """LOG_LEVEL does not count for it. Raises ConfigurationError for a file that cannot be written."""
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(logging.INFO)
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = not place
+    if place:
+        try:
+            handler = logging.StreamHandler(sys.stdout) if place == "stdout" else _PrivateFile(place, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"AUDIT_LOG: {place} cannot be written: {error.strerror}") from error
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+
+
+class _PrivateFile(WatchedFileHandler):
+    """For its owner only (0600), and opened again after a rotation."""
+
+    def _open(self) -> TextIOWrapper:
+        def private(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=private)  # takes no opener

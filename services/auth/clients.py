@@ -4,16 +4,13 @@ import hmac
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import structlog
-
+from libs.common import audit_trail
 from libs.common.allowance import DEFAULT_CLASS
 from libs.common.authn import ADMIN, SCOPES
 from libs.common.clock import Clock
 from services.auth.client_secrets import NOBODY
 from services.auth.devices import Devices
 from services.auth.models import ADMIN_ID
-
-log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 
 class Client(NamedTuple):
@@ -39,12 +36,9 @@ class Clients:
         """The client, if one of the secrets is its own; else None, after the same work for an unknown client as
         for a wrong secret. Raises StoreUnavailable."""
         if client_id == ADMIN_ID:
-            client = self._admin(secrets)
-        else:
-            client = await self._device(client_id, secrets)
-        if client is None:
-            log.warning("authentication_failed", client_id=client_id[:64])
-        return client
+            audit_trail.identify(ADMIN_ID)
+            return self._admin(secrets)
+        return await self._device(client_id, secrets)
 
     def _admin(self, secrets: Sequence[str]) -> Client | None:
         given = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
@@ -55,6 +49,8 @@ class Clients:
 
     async def _device(self, client_id: str, secrets: Sequence[str]) -> Client | None:
         device = await self._devices.find(client_id)
+        if device is not None:
+            audit_trail.identify(device.device_id)
         now = self._clock.time()
         stored = device.secrets if device else [NOBODY]
         matches = [hashed.matches(secret, now) for hashed in stored for secret in secrets]

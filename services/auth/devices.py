@@ -79,12 +79,13 @@ class Devices:
             await self._save(device)
             return device, secret
 
-    async def classify(self, device_id: str, device_class: str) -> Device:
-        """Put a device into another class. Its next token says so."""
+    async def classify(self, device_id: str, device_class: str) -> tuple[Device, Device]:
+        """Put a device into another class; the device before and after. Its next token says so."""
         async with self._changing:
-            device = (await self.get(device_id)).model_copy(update={"device_class": device_class})
-            await self._save(device)
-            return device
+            before = await self.get(device_id)
+            after = before.model_copy(update={"device_class": device_class})
+            await self._save(after)
+            return before, after
 
     async def rotate(self, device_id: str, *, revoke_old: bool) -> tuple[Device, str]:
         """The device and its new secret. Older ones end with the overlap, or at once with `revoke_old`."""
@@ -104,8 +105,8 @@ class Devices:
             second = await self._ledger.revoke(device_id, device.tokens_from)
             await self._save(device.model_copy(update={"tokens_from": second + 1}))
 
-    async def delete(self, device_id: str) -> None:
-        """Void every token, then forget the device: a failure between the two leaves nothing usable, and
+    async def delete(self, device_id: str) -> Device:
+        """Void every token, then forget the device; what it was. A failure between the two leaves nothing usable, and
         deleting again goes on."""
         async with self._changing:
             device = await self.get(device_id)
@@ -113,6 +114,7 @@ class Devices:
             await self._store.delete_many([device_key(device_id)])
             if self._clock.time() > second:  # so slow that a token may have been made in between
                 await self._ledger.revoke(device_id, second)
+            return device
 
     async def _save(self, device: Device) -> None:
         body = device.model_dump_json().encode()

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from libs.common import audit
+from libs.common.audit_trail import claim, record, recorded
 from libs.common.authn import ADMIN, require
 from libs.common.certificates import Uncertified
 from libs.common.problems import Kind
@@ -53,6 +55,7 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
 async def issue_token(request: Request, response: Response, auth: State) -> TokenAnswer:
     """An access token for a client's id and secret (OAuth 2.0 client credentials, RFC 6749, section 4.4)."""
     wanted = parse_token_request(await read_body(request, auth.body_timeout), request.headers.get("authorization", ""))
+    claim(wanted.client_id)
     try:
         request.app.state.authn.certificates.check(request.headers, wanted.client_id)
     except Uncertified as error:
@@ -64,6 +67,7 @@ async def issue_token(request: Request, response: Response, auth: State) -> Toke
     if not scopes <= client.scopes:
         raise refused("invalid_scope", f"This client may have: {' '.join(sorted(client.scopes))}")
     token = auth.issuer.issue(client.client_id, scopes, earliest=client.tokens_from, device_class=client.device_class)
+    record(audit.TokenIssued(scopes=sorted(scopes), device_class=client.device_class))
     response.headers.update(NO_STORE)
     return TokenAnswer(access_token=token.encoded, expires_in=token.expires_in, scope=" ".join(sorted(scopes)))
 
@@ -84,7 +88,9 @@ async def public_keys(response: Response, auth: State) -> KeySet:
 async def register_device(request: Request, response: Response, auth: State) -> DeviceSecret:
     """Register a device. Its secret is in this answer and nowhere else."""
     new = await read_json(request, NewDevice, auth.body_timeout)
-    device, secret = await auth.devices.register(new.device_id, new.scopes, auth.known_class(new.device_class))
+    scopes, device_class = sorted(set(new.scopes)), new.device_class
+    with recorded(audit.DeviceRegistered(device=new.device_id, scopes=[*scopes], device_class=device_class)):
+        device, secret = await auth.devices.register(new.device_id, scopes, auth.known_class(device_class))
     response.headers["Location"] = f"/devices/{device.device_id}"
     response.headers.update(NO_STORE)
     return _with_secret(device, secret)
@@ -114,13 +120,18 @@ async def get_device(device_id: str, auth: State) -> DeviceInfo:
 async def change_device(device_id: str, request: Request, auth: State) -> DeviceInfo:
     """Put a device into another class. It counts from the device's next token on."""
     change = await read_json(request, DeviceChange, auth.body_timeout)
-    return _info(await auth.devices.classify(device_id, auth.known_class(change.device_class)))
+    with recorded(audit.DeviceReclassified(device=device_id, new_class=change.device_class)) as event:
+        before, after = await auth.devices.classify(device_id, auth.known_class(change.device_class))
+        event.old_class = before.device_class
+    return _info(after)
 
 
 @devices.delete("/{device_id}", status_code=204, responses=_UNKNOWN)
 async def delete_device(device_id: str, auth: State) -> None:
     """Forget a device: its secret is refused at once, its tokens everywhere within 30 seconds."""
-    await auth.devices.delete(device_id)
+    with recorded(audit.DeviceDeleted(device=device_id, old_scopes=[])) as event:
+        device = await auth.devices.delete(device_id)
+        event.old_scopes, event.old_class = [*device.scopes], device.device_class
 
 
 @devices.post("/{device_id}/secret", responses=_UNKNOWN)
@@ -132,7 +143,8 @@ async def renew_secret(
 ) -> DeviceSecret:
     """Give a device a new secret. The old one stays valid for SECRET_OVERLAP seconds, to be replaced in peace.
     Tokens stay valid: see /revoke."""
-    device, secret = await auth.devices.rotate(device_id, revoke_old=revoke_old)
+    with recorded(audit.SecretRenewed(device=device_id, old_refused=revoke_old)):
+        device, secret = await auth.devices.rotate(device_id, revoke_old=revoke_old)
     response.headers.update(NO_STORE)
     return _with_secret(device, secret)
 
@@ -140,7 +152,8 @@ async def renew_secret(
 @devices.post("/{device_id}/revoke", status_code=204, responses=_UNKNOWN)
 async def revoke_tokens(device_id: str, auth: State) -> None:
     """Void every token that the device has, everywhere within 30 seconds. It can get new ones at once."""
-    await auth.devices.revoke(device_id)
+    with recorded(audit.TokensRevoked(device=device_id)):
+        await auth.devices.revoke(device_id)
 
 
 router.include_router(devices)

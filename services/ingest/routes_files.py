@@ -73,7 +73,9 @@ async def list_files(
 ) -> FilesAnswer:
     """An owner's files."""
     whose = readable_owner(caller, owner)
-    return FilesAnswer.of(whose, await ingest(request).lister.page(whose, limit, after, status))
+    page = await ingest(request).lister.page(whose, limit, after, status)
+    ingest(request).witness.listed(caller, whose)
+    return FilesAnswer.of(whose, page)
 
 
 @router.get("/files/{filename:path}/status", responses=problem_responses(*_FILE))
@@ -90,6 +92,7 @@ async def file_status(request: Request, response: Response, file: Readable) -> S
 @router.get("/files/{filename:filename}", response_class=StreamingResponse, responses=_DOWNLOAD)
 async def download(
     request: Request,
+    caller: Caller,
     file: Readable,
     visit: Visiting,
     range_: Annotated[str | Absent, Header(alias="Range", description="One range of bytes.")] = None,
@@ -102,9 +105,13 @@ async def download(
         state = await ingest(request).reader.state(file)
         Pin.parse(if_match, None).admit(state.sessions)
         try:
-            return await respond(request, visit, state, range_, if_range, if_none_match)
+            answer = await respond(request, visit, state, range_, if_range, if_none_match)
         except ObjectNotFound:
             ingest(request).reader.forget(file)
+            continue
+        if isinstance(answer, StreamingResponse):
+            ingest(request).witness.read(caller, file)
+        return answer
     raise Problem(Kind.CLOSING, "The upload is being closed: its bytes are moved, or deleted. Try again shortly.")
 
 
@@ -150,13 +157,15 @@ async def respond(
 )
 async def delete(
     request: Request,
+    caller: Caller,
     file: Annotated[FileId, Depends(file_to_delete)],
     if_match: IfMatch = None,
 ) -> None:
     """Cancel an upload or delete a file. From the answer on no chunk of it is acknowledged; a new upload of the name
     may start a few seconds later (503 with Retry-After until then)."""
     running = ingest(request)
-    await running.canceller.cancel(file, Pin.parse(if_match, None))
+    with running.witness.deleting(caller, file):
+        await running.canceller.cancel(file, Pin.parse(if_match, None))
     running.quotas.forget(file.owner)
 
 

@@ -124,6 +124,7 @@ async def upload(
         declared = whole["sha-256"].hex() if whole else ""
         chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, content_type, admit)
         ack = await state.writer.write(chunk)
+    state.witness.stored(caller, file, ack.session)
     response.headers["ETag"] = etag(ack.session)
     return answer(file, total, ack)
 

@@ -17,6 +17,7 @@ from services.ingest.quota import Quotas
 from services.ingest.reading import FileReader
 from services.ingest.receive import Budget, Deadline
 from services.ingest.view import Views
+from services.ingest.witness import Witness
 from services.ingest.writing import ChunkWriter
 
 
@@ -33,6 +34,7 @@ class Ingest:
     deadline: Deadline
     gate: Gate
     quotas: Quotas
+    witness: Witness
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
@@ -48,6 +50,7 @@ class Ingest:
             Deadline(settings.body_timeout, settings.body_idle_timeout, settings.body_least_rate),
             gate,
             Quotas(buckets, clock),
+            Witness(),
         )
 
 

@@ -142,6 +142,11 @@ async def trial(directory: Path, extra: int) -> AsyncIterator[Trial]:
 # -- causes
 
 
+async def somebody_who_guesses(it: Trial) -> None:
+    """As in the work of the fleet."""
+    await it.fired("HiperLoginsFail")
+
+
 async def with_hiccups(
     halt: Callable[[], Any], go_on: Callable[[], Any], times: tuple[float, float], until: Any
 ) -> None:
@@ -254,7 +259,9 @@ async def test_every_alert_fires_when_its_cause_is_there(tmp_path: Path, engine:
     server, thread = start_http_server(port, "127.0.0.1")
     try:
         async with trial(tmp_path, port) as it:
-            await asyncio.gather(a_wrong_digest(it), poison(it), no_room(it), devices_that_give_up(it))
+            await asyncio.gather(
+                somebody_who_guesses(it), a_wrong_digest(it), poison(it), no_room(it), devices_that_give_up(it)
+            )
             await a_slow_store(it)
             await a_slow_assembler(it)
             await no_assembler(it)

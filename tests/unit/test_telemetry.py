@@ -2,12 +2,17 @@
 
 import json
 import logging
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from libs.common.audit import TokensRevoked
+from libs.common.audit_trail import LOGGER, record
+from libs.common.settings import ConfigurationError
 from libs.common.telemetry import configure_logging
 from tests.unit.keyrings import plain_settings
 
@@ -19,6 +24,11 @@ def unchanged_logging() -> Iterator[None]:
     yield
     root.handlers[:], root.level = handlers, level
     logging.getLogger("uvicorn.access").disabled = False
+    audit = logging.getLogger(LOGGER)
+    for handler in audit.handlers[:]:
+        audit.removeHandler(handler)
+        handler.close()
+    audit.propagate = True
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
 
@@ -92,3 +102,47 @@ def test_tracebacks_do_not_show_local_variables(capsys: pytest.CaptureFixture[st
     written = capsys.readouterr().err
     assert written.count("ValueError: 4") == 2
     assert "hush" not in written
+
+
+def test_the_audit_trail_is_marked_among_the_other_lines_whatever_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="json", log_level="ERROR"))
+    record(TokensRevoked(device="car-7"))
+    (line,) = lines(capsys.readouterr().err)
+    assert line.items() >= {"logger": "hiper.audit", "stream": "audit", "event": "tokens_revoked"}.items()
+
+
+def test_the_audit_trail_goes_to_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="json", audit_log="stdout"))
+    record(TokensRevoked(device="car-7"))
+    structlog.stdlib.get_logger("hiper").info("another")
+    written = capsys.readouterr()
+    assert [line["event"] for line in lines(written.out)] == ["tokens_revoked"]
+    assert [line["event"] for line in lines(written.err)] == ["another"]
+
+
+def test_the_audit_trail_goes_to_a_file_that_can_be_rotated_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "audit.log"
+    configure_logging(plain_settings(log_format="json", audit_log=str(file)))
+    record(TokensRevoked(device="car-7"))
+    file.rename(tmp_path / "audit.log.1")
+    record(TokensRevoked(device="car-8"))
+    assert [[line["device"] for line in lines(f.read_text())] for f in (tmp_path / "audit.log.1", file)] == [
+        ["car-7"],
+        ["car-8"],
+    ]
+    assert {stat.S_IMODE(f.stat().st_mode) for f in tmp_path.iterdir()} == {0o600}
+
+
+def test_an_audit_trail_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"AUDIT_LOG: .*cannot be written: No such file or directory"):
+        configure_logging(plain_settings(audit_log=str(tmp_path / "missing" / "audit.log")))
+
+
+def test_values_in_the_audit_trail_are_bounded_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="console"))
+    record(TokensRevoked(device="\x1b[2J\u202e"), "refused", "x" * 10_000)
+    written = capsys.readouterr().err
+    assert "\x1b[2J" not in written
+    assert "\u202e" not in written
+    assert "x" * 256 in written
+    assert "x" * 257 not in written

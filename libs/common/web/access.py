@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from libs.common import audit_trail
 from libs.common.tracing import TRACEPARENT, continued, trace_ids
 from libs.common.web.errors import METHODS, internal_error
 
@@ -70,6 +71,7 @@ class RequestShell:
         exchange = _Exchange(scope, _request_id(scope), perf_counter())
         with self._span(exchange) as span:
             structlog.contextvars.clear_contextvars()
+            audit_trail.begin(scope)
             structlog.contextvars.bind_contextvars(request_id=exchange.request_id, **trace_ids())
             try:
                 await self._guarded(exchange, receive, _Sender(exchange, send))

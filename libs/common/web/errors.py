@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
+from libs.common import audit_trail
 from libs.common.jwks import KeysUnavailable
 from libs.common.problems import Kind, Problem
 from libs.common.store import StoreFull, StoreUnavailable
@@ -93,6 +94,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 async def _problem(_request: Request, problem: Problem) -> JSONResponse:
+    audit_trail.refused(problem)
     return render(problem)
 
 

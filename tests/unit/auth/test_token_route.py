@@ -183,7 +183,7 @@ async def test_a_failed_authentication_is_logged_without_the_secret(api: AuthApi
     with capture_logs() as logs:
         await api.token("car-9", "hush")
     failed = next(line for line in logs if line["event"] == "authentication_failed")
-    assert failed["client_id"] == "car-9"
+    assert failed["actor"] == "car-9"
     assert failed["log_level"] == "warning"
     assert "hush" not in str(logs)
 

@@ -1,0 +1,173 @@
+"""What auth writes into the audit trail: who did what to which device, from where, and with which outcome."""
+
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from structlog.testing import capture_logs
+
+from libs.common.settings import MIN_SECRET_BYTES
+from libs.common.store import StoreUnavailable
+from libs.common.store.filesystem import FilesystemStore
+from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
+from tests.unit.trail import audited
+
+BY_ADMIN = {"actor": "admin", "address": "127.0.0.1", "outcome": "success", "reason": ""}
+
+
+def only(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    (line,) = lines
+    return line
+
+
+async def test_registering_says_who_what_and_which_device(api: AuthApi) -> None:
+    with audited() as lines:
+        await api.register("car-7", scopes=["files:write", "files:read"])
+    assert only(lines).items() >= BY_ADMIN.items()
+    assert only(lines).items() >= {"event": "device_registered", "device": "car-7", "device_class": "default"}.items()
+    assert only(lines)["scopes"] == ["files:read", "files:write"]
+    assert only(lines)["request"] == "POST /devices"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "says"),
+    [
+        ("POST", "/secret", {"event": "secret_renewed", "old_refused": False}),
+        ("POST", "/secret?revoke_old=true", {"event": "secret_renewed", "old_refused": True}),
+        ("POST", "/revoke", {"event": "tokens_revoked"}),
+        (
+            "DELETE",
+            "",
+            {"event": "device_deleted", "old_scopes": ["files:read", "files:write"], "old_class": "default"},
+        ),
+    ],
+)
+async def test_changes_of_a_device_say_who_and_what(api: AuthApi, method: str, path: str, says: dict[str, Any]) -> None:
+    await api.register("car-7")
+    with audited() as lines:
+        await api.admin(method, f"/devices/car-7{path}")
+    assert only(lines).items() >= {**BY_ADMIN, **says, "device": "car-7"}.items()
+
+
+async def test_another_class_is_recorded_with_the_one_before(api: AuthApi) -> None:
+    await api.register("car-7")
+    with audited() as lines:
+        await api.admin("PATCH", "/devices/car-7", json={"device_class": "default"})
+    says = {"event": "device_reclassified", "device": "car-7", "old_class": "default", "new_class": "default"}
+    assert only(lines).items() >= {**BY_ADMIN, **says}.items()
+
+
+async def test_what_was_refused_is_recorded_as_refused(api: AuthApi) -> None:
+    await api.register("car-7")
+    with audited() as lines:
+        await api.admin("POST", "/devices", json={"device_id": "car-7"})
+        await api.admin("DELETE", "/devices/car-8")
+    assert [(line["event"], line["device"], line["outcome"]) for line in lines] == [
+        ("device_registered", "car-7", "refused"),
+        ("device_deleted", "car-8", "refused"),
+    ]
+    assert [line["reason"].partition(":")[0] for line in lines] == ["device-exists", "device-not-found"]
+
+
+async def test_what_broke_off_may_have_been_done(
+    api: AuthApi, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.register("car-7")
+
+    async def away(*_args: object, **_kwargs: object) -> None:
+        raise StoreUnavailable("the store is away")
+
+    with audited() as lines, monkeypatch.context() as patch:
+        patch.setattr(FilesystemStore, "delete_many", away)
+        await api.admin("DELETE", "/devices/car-7")
+    assert only(lines).items() >= {"event": "device_deleted", "outcome": "unknown"}.items()
+
+
+async def test_a_token_says_to_whom_and_for_what(api: AuthApi) -> None:
+    secret = await api.register("car-7")
+    with capture_logs() as lines:
+        await api.access_token("car-7", secret, scope="files:read")
+    says = {"event": "token_issued", "actor": "car-7", "outcome": "success", "device_class": "default"}
+    line = next(line for line in lines if line["event"] == "token_issued")
+    assert line.items() >= says.items()
+    assert line["scopes"] == ["files:read"]
+
+
+async def test_a_failed_login_says_from_where_and_why(api: AuthApi) -> None:
+    await api.register("car-7")
+    with audited() as lines:
+        await api.token("car-7", "wrong")
+    says = {"event": "authentication_failed", "actor": "car-7", "address": "127.0.0.1", "outcome": "refused"}
+    assert only(lines).items() >= says.items()
+    assert only(lines)["reason"].startswith("invalid-client: ")
+
+
+async def test_every_way_to_fail_at_the_login_is_recorded(api: AuthApi) -> None:
+    secret = await api.register("car-7")
+    with audited() as lines:
+        await api.http.post("/token", data={"grant_type": "client_credentials"})
+        await api.http.post("/token", data={"grant_type": "client_credentials"}, headers={"Authorization": "Basic ?"})
+        await api.token("car-7", secret, scope="admin")
+    assert [line["event"] for line in lines] == ["authentication_failed", "authentication_failed", "access_refused"]
+
+
+async def test_a_device_that_swaps_id_and_secret_has_neither_in_the_log(api: AuthApi) -> None:
+    secret = await api.register("car-7")
+    with capture_logs() as everything:
+        await api.token(secret, "car-7")
+        await api.token(ADMIN_SECRET, "admin")
+    assert secret not in str(everything)
+    assert ADMIN_SECRET not in str(everything)
+    assert {line["actor"] for line in everything if "actor" in line} == {"unknown"}
+
+
+async def test_a_long_id_is_shown_once_it_proves_to_be_registered(api: AuthApi) -> None:
+    long = "d" * MIN_SECRET_BYTES
+    with audited() as before:
+        await api.token(long, "wrong")
+    await api.register(long)
+    with audited() as after:
+        await api.token(long, "wrong")
+    assert [only(before)["actor"], only(after)["actor"]] == ["unknown", long]
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nforged line", "a" * 5_000, "{}", "../admin", "a\u202eb"])
+async def test_a_failed_login_writes_no_text_of_its_choice(api: AuthApi, name: str) -> None:
+    with audited() as lines:
+        await api.token(name, "wrong")
+    assert only(lines)["actor"] == "unknown"
+    assert len(str(only(lines))) < 1000
+
+
+async def test_a_refused_request_says_why(api: AuthApi) -> None:
+    secret = await api.register("car-7")
+    token = await api.access_token("car-7", secret)
+    with audited() as lines:
+        await api.http.get("/devices", headers={"Authorization": f"Bearer {token}"})
+        await api.http.get("/devices", headers={"Authorization": "Bearer nonsense"})
+        await api.http.get("/devices")
+    assert [(line["event"], line["actor"], line["reason"].partition(":")[0]) for line in lines] == [
+        ("access_refused", "car-7", "forbidden"),
+        ("access_refused", "unknown", "unauthorized"),
+        ("access_refused", "unknown", "unauthorized"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("peer", "shown"), [("::ffff:192.0.2.7", "192.0.2.7"), ("2001:DB8::1", "2001:db8::1"), ("\x1b]0;x", "unknown")]
+)
+async def test_an_address_is_an_address(app: FastAPI, peer: str, shown: str) -> None:
+    transport = httpx.ASGITransport(app, client=(peer, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        with audited() as lines:
+            await AuthApi(client).token("car-7", "wrong")
+    assert only(lines)["address"] == shown
+
+
+async def test_nothing_else_is_called_a_security_event(api: AuthApi) -> None:
+    with audited() as lines:
+        await api.admin("GET", "/devices")
+        await api.admin("GET", "/devices/car-7")
+        await api.http.get("/nowhere")
+    assert lines == []
