@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from prometheus_client.metrics import MetricWrapperBase
 
+import libs.common.answers
 import libs.common.audit_trail
 import libs.common.bus._metrics
 import libs.common.store.metered
@@ -15,7 +16,7 @@ import services.ingest.metrics
 import services.janitor.metrics
 
 MODULES: dict[str, tuple[ModuleType, ...]] = {
-    "every service": (libs.common.web.access, libs.common.web.errors, libs.common.store.metered),
+    "every service": (libs.common.web.access, libs.common.web.errors, libs.common.answers, libs.common.store.metered),
     "auth, ingest": (libs.common.audit_trail,),
     "ingest": (services.ingest.metrics,),
     "ingest, assembler, janitor": (libs.common.bus._metrics,),

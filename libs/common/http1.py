@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from libs.common.answers import AnswerWatch, Pace
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import count
 
@@ -30,10 +31,11 @@ class BadHead(Exception):
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, whose connections end when a head is too slow (seconds), or with 431 when it is too large
-    (bytes). A body that is still coming after its answer gets as long as a head."""
+    (bytes). A body that is still coming after its answer gets as long as a head. An answer must be read at `pace`."""
 
     header_timeout = 10.0
     max_header_bytes = 32 * 1024
+    pace = Pace(1024, 60)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,10 +48,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        self._watch = AnswerWatch(self.loop, transport, self.pace)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._watch.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -142,9 +146,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arm()  # the answer to the request before goes out first
 
 
-def bounded(header_timeout: float, max_header_bytes: int) -> type[BoundedProtocol]:
+def bounded(header_timeout: float, max_header_bytes: int, pace: Pace) -> type[BoundedProtocol]:
     """The protocol with these bounds: uvicorn takes a class."""
-    bounds = {"header_timeout": header_timeout, "max_header_bytes": max_header_bytes}
+    bounds = {"header_timeout": header_timeout, "max_header_bytes": max_header_bytes, "pace": pace}
     return type("BoundedProtocol", (BoundedProtocol,), bounds)
 
 

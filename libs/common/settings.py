@@ -175,6 +175,14 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(
         32 * 1024, ge=1024, description="Most bytes of a request's address and headers; more are answered with 431."
     )
+    answer_idle_timeout: float = Field(
+        60, gt=0, description="Longest time that a client may read nothing of an answer; then its connection is cut."
+    )
+    answer_least_rate: float = Field(
+        1024,
+        ge=0,
+        description="Bytes per second at which a client must read an answer, on average over ANSWER_IDLE_TIMEOUT.",
+    )
     metrics_port: int | None = Field(
         None,
         ge=0,
