@@ -11,6 +11,7 @@ import http.client
 import os
 import socket
 import ssl
+import subprocess
 import time
 import uuid
 import warnings
@@ -229,6 +230,45 @@ def _running(kind: type[S], container: DockerContainer, name: str, port: int | N
         server = kind(container, testcontainers_config.tc_host_override or "127.0.0.1", published)
         server.wait_until_ready()
         yield server
+
+
+@dataclass(frozen=True)
+class Versitygw:
+    """A second S3-compatible store, a process of this machine: its program is named by HIPER_VERSITYGW."""
+
+    endpoint: str
+    access_key: str = "versitygw"
+    secret_key: str = "versitygw-secret"
+    region: str = "us-east-1"
+
+
+@contextlib.contextmanager
+def versitygw_server(program: str, root: Path) -> Iterator[Versitygw]:
+    """A gateway that keeps its objects below `root`."""
+    server = Versitygw(f"127.0.0.1:{free_port()}")
+    command = [program, "--access", server.access_key, "--secret", server.secret_key, "--region", server.region]
+    command += ["--port", server.endpoint, "--health", "/health", "--quiet", "posix", str(root)]
+    with (root.parent / "versitygw.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _wait_for(server.endpoint, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(endpoint: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + READY_TIMEOUT
+    while True:
+        peer = http.client.HTTPConnection(endpoint, timeout=2)
+        with contextlib.closing(peer), contextlib.suppress(OSError, http.client.HTTPException):
+            peer.request("GET", "/health")
+            if peer.getresponse().status == 200:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError("versitygw does not get ready")
+        time.sleep(0.1)
 
 
 def _rabbitmq_image() -> str:

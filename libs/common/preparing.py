@@ -45,7 +45,7 @@ class BucketNeed:
         with suppress(ObjectNotFound):
             await self.store.stat(self.reads)
 
-    async def _may(self, verb: str, call: Callable[[], Awaitable[None]]) -> None:
+    async def _may(self, verb: str, call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
         except StoreRefused as error:

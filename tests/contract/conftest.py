@@ -1,7 +1,9 @@
 """The store fixtures of the contract suite."""
 
+import os
+import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,19 +11,43 @@ import pytest
 
 from libs.common.store import ObjectStore
 from libs.common.store.filesystem import FilesystemStore
-from tests.backends import MinioServer
+from tests.backends import MinioServer, Versitygw, versitygw_server
+from tests.conftest import REQUIRED
 from tests.contract.store_buckets import SECRET, Bucket, Directory, MeteredDirectory, S3Bucket, new_name
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
+    root = tmp_path_factory.mktemp("versitygw") / "buckets"
+    root.mkdir()
+    program = os.environ.get("HIPER_VERSITYGW") or shutil.which("versitygw")
+    if not program:
+        if REQUIRED:
+            pytest.fail("E2E=required, but there is no versitygw: set HIPER_VERSITYGW")
+        pytest.skip("needs versitygw: set HIPER_VERSITYGW to its program")
+    with versitygw_server(program, root) as server:
+        yield server
 
 
 @pytest.fixture(params=["filesystem", "metered", pytest.param("minio", marks=pytest.mark.backends)])
 async def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bucket]:
     """A fresh bucket. The test fails if it leaves anything in it."""
+    async with fresh_bucket(request, tmp_path) as fresh:
+        yield fresh
+
+
+@asynccontextmanager
+async def fresh_bucket(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bucket]:
+    """A bucket of the store that the parameter names."""
     fresh: Bucket = Directory(tmp_path / "bucket")
     if request.param == "metered":
         fresh = MeteredDirectory(tmp_path / "bucket")
     if request.param == "minio":
         address: MinioServer = request.getfixturevalue("minio")
         fresh = S3Bucket(address.endpoint, address.access_key, address.secret_key, new_name())
+    if request.param == "versitygw":
+        gateway: Versitygw = request.getfixturevalue("versitygw")
+        fresh = S3Bucket(gateway.endpoint, gateway.access_key, gateway.secret_key, new_name())
     async with _made(fresh):
         yield fresh
 

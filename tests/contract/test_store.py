@@ -662,7 +662,7 @@ class TestFences:
         part = await store.put_part(UPLOADED, upload, 1, b"x")
         fence = await fresh_fence(store)
         await asyncio.sleep(PAST_THE_LEASE)
-        late: list[Coroutine[Any, Any, None]] = [
+        late: list[Coroutine[Any, Any, object]] = [
             store.put("new", b"1", fence=fence),
             store.put("old", b"1", fence=fence, metadata={"a": "c"}),
             store.put("big", bytes(8 * MIB), fence=fence),

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import md5
 from random import Random
-from zlib import crc32
 
 from libs.common.store import (
     LEASE,
+    ConditionFailed,
     Fence,
     FenceExpired,
     Listing,
@@ -48,11 +49,28 @@ class Bucket:
         if fence is not None and self._now() > fence.issued + LEASE:
             raise FenceExpired
 
-    def put(self, key: str, data: bytes, fence: Fence | None, content_type: str, metadata: Mapping[str, str]) -> None:
+    def check_condition(self, key: str, absent: bool, match: str) -> None:
+        there = self.objects[key].info.etag if key in self.objects else ""
+        if (absent and there) or (match and there != match):
+            raise ConditionFailed(key)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        fence: Fence | None,
+        content_type: str,
+        metadata: Mapping[str, str],
+        *,
+        absent: bool = False,
+        match: str = "",
+    ) -> str:
         self.check(fence)
-        info = ObjectInfo(key, len(data), self._now(), content_type, dict(metadata), f"{crc32(data):08x}")
+        self.check_condition(key, absent, match)
+        info = ObjectInfo(key, len(data), self._now(), content_type, dict(metadata), tag(data))
         self.objects[key] = Stored(data, info)
         self._changed(key)
+        return info.etag
 
     def find(self, key: str, etag: str = "") -> Stored:
         found = self.objects.get(key)
@@ -86,7 +104,7 @@ class Bucket:
         return upload
 
     def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> PartInfo:
-        info = PartInfo(number, len(data), f"{crc32(data):08x}", self._now())
+        info = PartInfo(number, len(data), tag(data), self._now())
         self.upload(key, upload_id).parts[number] = data, info
         return info
 
@@ -94,7 +112,9 @@ class Bucket:
         parts = self.upload(key, upload_id).parts
         return [parts[number][1] for number in sorted(parts)]
 
-    def complete(self, key: str, upload_id: str, parts: Sequence[PartInfo], fence: Fence | None) -> None:
+    def complete(
+        self, key: str, upload_id: str, parts: Sequence[PartInfo], fence: Fence | None, *, absent: bool
+    ) -> None:
         self.check(fence)
         upload = self.upload(key, upload_id)
         if not parts:
@@ -102,7 +122,7 @@ class Bucket:
         if any(upload.parts.get(part.number, (b"", None))[1] != part for part in parts):
             raise ValueError("parts that are not the upload's")
         data = b"".join(upload.parts[part.number][0] for part in parts)
-        self.put(key, data, fence, upload.content_type, upload.metadata)
+        self.put(key, data, fence, upload.content_type, upload.metadata, absent=absent)
         del self.uploads[upload_id]
 
     def abort(self, upload_id: str) -> None:
@@ -113,3 +133,8 @@ class Bucket:
         upload_id = chance.choice(list(self.uploads)) if self.uploads else ""
         self.abort(upload_id)
         return upload_id
+
+
+def tag(data: bytes) -> str:
+    """As S3 makes it: the same bytes have the same etag."""
+    return md5(data, usedforsecurity=False).hexdigest()

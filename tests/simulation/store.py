@@ -5,7 +5,18 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from libs.common.look import SETTLE
-from libs.common.store import Body, Fence, Listing, ObjectInfo, Origin, PartInfo, StoreError, StoreUnavailable, Stream
+from libs.common.store import (
+    Body,
+    Fence,
+    Fetched,
+    Listing,
+    ObjectInfo,
+    Origin,
+    PartInfo,
+    StoreError,
+    StoreUnavailable,
+    Stream,
+)
 from tests.simulation.bucket import Bucket, Upload
 from tests.simulation.loop import Process
 from tests.simulation.odds import Odds, Plan
@@ -54,12 +65,33 @@ class SimStore:
         key: str,
         body: Body,
         *,
+        absent: bool = False,
+        match: str = "",
         fence: Fence | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> str:
         data = await self._read(body)
-        await self._call("put", key, lambda: self._bucket.put(key, data(), fence, content_type, metadata or {}))
+
+        def effect() -> str:
+            about = content_type, metadata or {}
+            return self._bucket.put(key, data(), fence, *about, absent=absent, match=match)
+
+        return await self._call("put", key, effect)
+
+    async def fetch(self, key: str, *, known: str = "") -> Fetched:
+        began, chance = self._process.loop.now, self._site.odds.chance
+
+        def effect() -> Fetched:
+            fence = Fence(min(self._process.loop.now, began + 0.25 * chance.random()))
+            found = self._bucket.objects.get(key)
+            if not found:
+                return Fetched(fence)
+            if found.info.etag == known:
+                return Fetched(fence, unchanged=True)
+            return Fetched(fence, found.info, found.data)
+
+        return await self._call("fetch", key, effect)
 
     @asynccontextmanager
     async def get(
@@ -99,6 +131,9 @@ class SimStore:
             batch, left = left[:size], left[size:]
             await self._call("delete_many", keys[0], lambda some=batch: self._delete(some, fence), batch)  # type: ignore[misc]
 
+    async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
+        await self._call("delete", key, lambda: self._bucket.delete(key, fence))
+
     def _delete(self, keys: Sequence[str], fence: Fence | None) -> None:
         for key in keys:
             self._bucket.delete(key, fence)
@@ -124,11 +159,18 @@ class SimStore:
         return await self._call("list_parts", key, lambda: self._bucket.list_parts(key, upload_id), upload_id)
 
     async def complete_multipart(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartInfo],
+        *,
+        absent: bool = False,
+        fence: Fence | None = None,
     ) -> None:
-        await self._call(
-            "complete_multipart", key, lambda: self._bucket.complete(key, upload_id, parts, fence), upload_id
-        )
+        def effect() -> None:
+            self._bucket.complete(key, upload_id, parts, fence, absent=absent)
+
+        await self._call("complete_multipart", key, effect, upload_id)
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         await self._call("abort_multipart", key, lambda: self._bucket.abort(upload_id), upload_id)

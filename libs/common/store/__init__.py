@@ -27,6 +27,15 @@ class FenceExpired(StoreError):
     """The write or delete came later than its fence allows; it had no effect and never will."""
 
 
+class ConditionFailed(StoreError):
+    """The condition of a write did not hold, so that it had no effect. A client library that sends a request again can
+    get this for a write that did take effect: look whether the object is one's own."""
+
+
+class KeyTaken(StoreError, ValueError):
+    """One key is the folder of the other: `a` and `a/b`. Stores on directories hold only one of them."""
+
+
 class StoreUnavailable(StoreError):
     """The store is away, full or failing. The call may or may not have taken effect, now or later."""
 
@@ -75,6 +84,17 @@ class Listing:
     objects: Sequence[ObjectInfo]
     truncated: bool
     fence: Fence
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A small object as `fetch` found it; `info` is None where no object is. `unchanged`: it still has the etag that
+    the caller knows, who has the rest too. `fence.issued` is when the look began, as in a Listing."""
+
+    fence: Fence
+    info: ObjectInfo | None = None
+    data: bytes = b""
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +160,25 @@ class ObjectStore(Protocol):
         key: str,
         body: Body,
         *,
+        absent: bool = False,
+        match: str = "",
         fence: Fence | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        """Store an object, replacing what is under its key. Metadata is printable ASCII. Raises FenceExpired, and
-        ObjectNotFound for an Origin that is not there; what a Stream raises comes through. Nothing is stored then."""
+    ) -> str:
+        """Store an object, replacing what is under its key; its etag. Metadata is printable ASCII.
+
+        `absent`: only where no object is under the key. `match`: only where the object there has this etag. Of any
+        number of such writes at once exactly one takes effect. No Origin goes with a condition: stores ignore
+        conditions on copies. A fence on a body that takes long counts when the store begins to take it.
+
+        Raises ConditionFailed, FenceExpired, KeyTaken, and ObjectNotFound for an Origin that is not there; what a
+        Stream raises comes through. Nothing is stored then."""
+        ...
+
+    async def fetch(self, key: str, *, known: str = "") -> Fetched:
+        """A small object whole, or that it is not there, and the store's time. `known`: the etag that the caller has
+        the bytes of already."""
         ...
 
     def get(
@@ -174,6 +207,12 @@ class ObjectStore(Protocol):
         (keys before the first refused batch of 1,000 may be deleted) or StoreUnavailable (any may be)."""
         ...
 
+    async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
+        """Delete one object by a request that is sent once and never again, by no library either. `match`: only if it
+        has this etag, where the store knows conditions on deletes (MinIO ignores them). Raises FenceExpired, and
+        StoreUnavailable: then the request may still take effect, for as long as its fence and the store allow."""
+        ...
+
     async def create_multipart(
         self,
         key: str,
@@ -196,10 +235,17 @@ class ObjectStore(Protocol):
         ...
 
     async def complete_multipart(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartInfo],
+        *,
+        absent: bool = False,
+        fence: Fence | None = None,
     ) -> None:
-        """Make the parts, numbered 1, 2, 3..., one object, atomically. Raises UploadNotFound (also when another
-        process completed it a moment ago), FenceExpired, and ValueError for parts that are not the upload's. May
+        """Make the parts, numbered 1, 2, 3..., one object, atomically. `absent`: only where no object is under the
+        key. Raises UploadNotFound (also when another process completed it a moment ago), ConditionFailed,
+        FenceExpired, KeyTaken, and ValueError for parts that are not the upload's. May
         take 15 s to say that the store is away: stores join the parts before they answer."""
         ...
 

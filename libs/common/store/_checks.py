@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from libs.common.store import PartInfo
+from libs.common.store import Body, Origin, PartInfo
 
 RESERVED = ".hiper"  # first segment of no key: the filesystem adapter keeps its own files there
 MAX_KEY_BYTES = 1024  # of the UTF-8 form, by the S3 API
@@ -35,6 +35,14 @@ def check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         if not (_travels(name) and _travels(value)):
             raise ValueError(f"metadata must be printable ASCII without outer spaces: {name!r}: {value!r}")
     return {name.lower(): value for name, value in metadata.items()}
+
+
+def check_condition(body: Body, absent: bool, match: str) -> None:
+    """Refuse what no store keeps to: a condition on a copy, and two conditions at once."""
+    if (absent or match) and isinstance(body, Origin):
+        raise ValueError("no condition goes with a copy: stores ignore it")
+    if absent and match:
+        raise ValueError("an object cannot be absent and have an etag")
 
 
 def check_part_number(number: int) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from libs.common.store import LEASE, Fence, FenceExpired, Origin
+from libs.common.store import LEASE, ConditionFailed, Fence, FenceExpired, KeyTaken, Origin
 from libs.common.store._bodies import Bytes
 from libs.common.store._checks import check_key
 from libs.common.store._fs_files import (
@@ -25,6 +26,27 @@ from libs.common.store._fs_places import Places, original
 
 BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
 LEFTOVER_AGE = 86_400.0  # seconds; no put takes a day
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """When a write may take effect: within its fence, and where its condition holds."""
+
+    fence: Fence | None = None
+    absent: bool = False
+    match: str = ""
+
+    def check(self, target: bytes) -> None:
+        """Called under the lock. Raises FenceExpired and ConditionFailed."""
+        check_fence(self.fence)
+        if not (self.absent or self.match):
+            return
+        there = etag_of(target)
+        if there if self.absent else there != self.match:
+            raise ConditionFailed("an object is there" if self.absent else "it is another object")
+
+
+ANYTIME = When()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +76,21 @@ class Tree:
                     if time.time() - entry.stat().st_mtime > LEFTOVER_AGE:
                         remove(entry.path)
 
-    def put(self, key: str, body: Bytes, attributes: Attributes, fence: Fence | None) -> None:
+    def put(self, key: str, body: Bytes, attributes: Attributes, when: When) -> str:
         temp = self._places.new_temp()
         try:
             write_file(temp, body)
-            self.name(temp, key, attributes, fence)
+            return self.name(temp, key, attributes, when)
         finally:
             remove(temp)
 
-    def copy(self, origin: Origin, key: str, attributes: Attributes, fence: Fence | None) -> None:
+    def copy(self, origin: Origin, key: str, attributes: Attributes, when: When) -> str:
         """Raises ObjectNotFound."""
         temp = self._places.new_temp()
         try:
             with original(origin) as path:
                 clone(path, temp)
-            self.name(temp, key, attributes, fence, keep_date=True)
+            return self.name(temp, key, attributes, when, keep_date=True)
         finally:
             remove(temp)
 
@@ -77,15 +99,15 @@ class Tree:
         source: bytes,
         key: str,
         attributes: Attributes,
-        fence: Fence | None,
+        when: When,
         size: int | None = None,
         *,
         keep_date: bool = False,
-    ) -> None:
-        """Make a durable file, cut to `size` bytes if given, the object under a key. `keep_date`: it is the file of
-        another object too, whose date is not to change.
+    ) -> str:
+        """Make a durable file, cut to `size` bytes if given, the object under a key; its etag. `keep_date`: it is the
+        file of another object too, whose date is not to change.
 
-        Raises FenceExpired, and FileNotFoundError if the file is not there (any more)."""
+        Raises FenceExpired, ConditionFailed, KeyTaken, and FileNotFoundError if the file is not there (any more)."""
         target, sidecar = self._places.object(key), self._places.sidecar(key)
         described = self._describe(attributes)
         try:
@@ -96,18 +118,20 @@ class Tree:
                 if size is not None:
                     os.truncate(source, size)
                 try:
-                    check_fence(fence)  # last: from here on nothing waits for a lock or for the disk
-                except FenceExpired:
+                    when.check(target)  # last: from here on nothing waits for a lock or for the disk
+                except (FenceExpired, ConditionFailed):
                     self._prune([key])
                     raise
                 self._appear(source, target, described, sidecar, keep_date=keep_date)
+                etag = etag_of(target)
         except (NotADirectoryError, IsADirectoryError):
             self._places.check_there()
-            raise ValueError(f"part of this key is another object's key, or the reverse: {key!r}") from None
+            raise KeyTaken(f"part of this key is another object's key, or the reverse: {key!r}") from None
         finally:
             if described:
                 remove(described)
         self._sync(target, sidecar if described else None, itself=size is not None)
+        return etag
 
     @staticmethod
     def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, *, keep_date: bool) -> None:
@@ -153,6 +177,16 @@ class Tree:
                 for folder in left:
                     sync_nearest(folder)
 
+    def delete_one(self, key: str, when: When) -> None:
+        target = self._places.object(key)
+        with self._names.held():
+            check_fence(when.fence)
+            if when.match and etag_of(target) != when.match:
+                return
+            left = self._delete([key])
+        for folder in left:
+            sync_nearest(folder)
+
     def _delete(self, keys: Sequence[str]) -> set[bytes]:
         """The directories to sync so that it is durable."""
         for key in keys:
@@ -166,6 +200,19 @@ class Tree:
         folders |= {os.path.dirname(self._places.sidecar(key)): self._places.meta for key in keys}
         with self._directories.held():
             return {prune(folder, top) for folder, top in folders.items()}
+
+
+def etag_of(path: bytes) -> str:
+    """The etag of the object that is this file; empty where none is."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = os.stat(path, follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode):
+            return etag(found)
+    return ""
+
+
+def etag(found: os.stat_result) -> str:
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}"
 
 
 def check_fence(fence: Fence | None) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from libs.common.store import Fence, PartInfo, UploadNotFound
+from libs.common.store import PartInfo, UploadNotFound
 from libs.common.store._checks import check_key, check_parts
 from libs.common.store._fs_files import FOLDER_MODE, opened, remove, sync, write_all, write_file
 from libs.common.store._fs_places import Places
-from libs.common.store._fs_tree import LEFTOVER_AGE, Attributes, Tree
+from libs.common.store._fs_tree import LEFTOVER_AGE, Attributes, Tree, When
 
 NO_PART = ""  # etag of a record that takes an earlier one back
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -71,14 +71,14 @@ class Upload:
                     found[part.number] = part
         return [part for _, part in sorted(found.items()) if part.etag != NO_PART]
 
-    def complete(self, tree: Tree, parts: Sequence[PartInfo], fence: Fence | None) -> None:
+    def complete(self, tree: Tree, parts: Sequence[PartInfo], when: When) -> None:
         check_parts(parts)
         recorded = set(self.parts())
         if not recorded.issuperset(parts) or any(p.size != self.part_size for p in parts[:-1]):
             raise ValueError("the parts are not those of the upload")
         size = sum(part.size for part in parts)
         with self.not_over():
-            tree.name(self._data, self._key, self._attributes, fence, size)
+            tree.name(self._data, self._key, self._attributes, when, size)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def abort(self) -> None:

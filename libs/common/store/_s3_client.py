@@ -30,7 +30,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to ask. Of `headers`, those that begin with `x-amz-` are signed. `pauses` (seconds) come before each
-    further try; `patience` is how many seconds the store may be silent."""
+    further try; `patience` is how many seconds the store may be silent. `accepts`: statuses of failures
+    that are answers too."""
 
     method: str
     key: str = ""
@@ -40,6 +41,7 @@ class Request:
     fence: Fence | None = None
     pauses: tuple[float, ...] = ()
     patience: float = ANSWER
+    accepts: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -53,6 +55,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     seconds: float
+    status: int
 
 
 def new_session(tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
@@ -102,7 +105,7 @@ class S3Client:
             async with await self._open(request) as response:
                 seconds = time.monotonic() - asked
                 with connection_errors(self._name(request)):
-                    return Answer(response.headers, await response.read(), seconds)
+                    return Answer(response.headers, await response.read(), seconds, response.status)
 
         return await _insist(request.pauses, attempt)
 
@@ -137,7 +140,7 @@ class S3Client:
                 allow_redirects=False,
             )
         self._time.learn(response.headers)
-        if response.status < 300:
+        if response.status < 300 or response.status in request.accepts:
             return response
         async with response:
             with connection_errors(name):

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from libs.common.store import FenceExpired, ObjectNotFound, StoreFull, StoreRefused, StoreUnavailable, UploadNotFound
+from libs.common.store import (
+    ConditionFailed,
+    FenceExpired,
+    KeyTaken,
+    ObjectNotFound,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    UploadNotFound,
+)
 from libs.common.store._s3_body import Upload
 from libs.common.store._s3_xml import Document
 
@@ -37,13 +46,27 @@ ADVICE = {
     "XMinioStorageFull": "the store is full",
 }
 _BAD_PARTS = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall")
+_FOLDERS = (
+    "XMinioParentIsObject",
+    "XMinioObjectExistsAsDirectory",
+    "ParentIsObject",
+    "ObjectExistsAsDirectory",
+    "ObjectParentIsFile",
+    "ExistingObjectIsDirectory",
+)  # of MinIO; of versitygw
 _AGAIN = (408, 429)  # of the 4xx, those that a second try can cure
+# AWS: the write met another one, or a delete, of its key; its condition was not decided.
+_UNDECIDED = "ConditionalRequestConflict"
 
 
 def failure(what: str, fenced: bool, status: int, code: str, message: str) -> Exception:
     """The exception for an answer. `what` names the request; `message` is only looked at."""
-    if code in ("NoSuchKey", "PreconditionFailed"):  # If-Match: it is not there any more
+    if code == "NoSuchKey":
         return ObjectNotFound(what)
+    if code == "PreconditionFailed":
+        return ConditionFailed(what)
+    if code in _FOLDERS:
+        return KeyTaken(f"{what}: one key is the folder of another ({code})")
     if code == "NoSuchUpload":
         return UploadNotFound(what)
     if code in _BAD_PARTS:
@@ -57,6 +80,8 @@ def failure(what: str, fenced: bool, status: int, code: str, message: str) -> Ex
     text = f"{what}: the store answered {status} {code}" + (f": {ADVICE[code]}" if code in ADVICE else "")
     if status == 507:  # RFC 4918, section 11.5: MinIO's XMinioStorageFull, a quota
         return StoreFull(text)
+    if code == _UNDECIDED:
+        return StoreUnavailable(text)
     return Refused(text, code) if 300 <= status < 500 and status not in _AGAIN else StoreUnavailable(text)
 
 

@@ -59,17 +59,23 @@ class S3Multipart:
         return parts
 
     async def complete_multipart(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartInfo],
+        *,
+        absent: bool = False,
+        fence: Fence | None = None,
     ) -> None:
         check_parts(parts)
         request = Request(
             method="POST",
             key=key,
             query={"uploadId": upload_id},
-            headers={"Content-Type": "application/xml"},
+            headers={"Content-Type": "application/xml", **condition(absent)},
             body=completion(parts),
             fence=fence,
-            pauses=ONCE_MORE,
+            pauses=() if absent else ONCE_MORE,  # the second try would be refused for what the first one did
             patience=JOINING,
         )
         answer = await self._client.send(request)
@@ -101,6 +107,12 @@ async def copied(
     )
     answer = await client.send(request)
     return parsed(answer.body, "CopyPartResult" if query else "CopyObjectResult", f"PUT {key}", fence)
+
+
+def condition(absent: bool, match: str = "") -> dict[str, str]:
+    """RFC 9110, section 13.1, as stores take it on writes
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)."""
+    return {"If-None-Match": "*"} if absent else {"If-Match": match} if match else {}
 
 
 def attributes(content_type: str, metadata: Mapping[str, str] | None) -> dict[str, str]:

@@ -55,9 +55,11 @@ def can_carry(key: str) -> bool:
     return not _NOT_IN_XML.search(key)
 
 
-def deletion(keys: Sequence[str]) -> bytes:
-    """The body of DeleteObjects; the answer names only keys that could not be deleted."""
-    objects = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
+def deletion(keys: Sequence[str], etag: str = "") -> bytes:
+    """The body of DeleteObjects; the answer names only keys that could not be deleted. `etag`: only objects that have
+    it (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html)."""
+    condition = f"<ETag>{escape(etag)}</ETag>" if etag else ""
+    objects = "".join(f"<Object><Key>{escape(key)}</Key>{condition}</Object>" for key in keys)
     return f"<Delete><Quiet>true</Quiet>{objects}</Delete>".encode()
 
 

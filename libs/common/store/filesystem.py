@@ -8,14 +8,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from libs.common.store import Body, Fence, Listing, ObjectInfo, Origin, PartInfo, Stream
+from libs.common.store import Body, Fence, Fetched, Listing, ObjectInfo, Origin, PartInfo, Stream
 from libs.common.store._bodies import exactly, gathered
-from libs.common.store._checks import check_key, check_metadata
+from libs.common.store._checks import check_condition, check_key, check_metadata
 from libs.common.store._fs_files import TempFile, store_errors
 from libs.common.store._fs_parts import PartWriter, copy_part, put_part
 from libs.common.store._fs_places import Places
-from libs.common.store._fs_read import Reader, list_objects, stat_object
-from libs.common.store._fs_tree import Attributes, Tree
+from libs.common.store._fs_read import Reader, fetch_object, list_objects, stat_object
+from libs.common.store._fs_tree import Attributes, Tree, When
 from libs.common.store._fs_uploads import Upload, abort, purge
 
 BLOCK = 2**20  # bytes read or written in one hop to a thread
@@ -54,22 +54,25 @@ class FilesystemStore:
         key: str,
         body: Body,
         *,
+        absent: bool = False,
+        match: str = "",
         fence: Fence | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> str:
         check_key(key)
-        attributes = Attributes(content_type, check_metadata(metadata or {}))
+        check_condition(body, absent, match)
+        attributes, when = Attributes(content_type, check_metadata(metadata or {})), When(fence, absent, match)
         if isinstance(body, Origin):
-            return await self._run(self._tree.copy, body, key, attributes, fence)
+            return await self._run(self._tree.copy, body, key, attributes, when)
         if not isinstance(body, Stream):
-            return await self._run(self._tree.put, key, body, attributes, fence)
+            return await self._run(self._tree.put, key, body, attributes, when)
         file = TempFile(self._places.new_temp())
         try:
             await self._run(file.open)
             await self._feed(body, file.write)
             await self._run(file.sync)
-            await self._run(self._tree.name, file.path, key, attributes, fence)
+            return await self._run(self._tree.name, file.path, key, attributes, when)
         finally:
             await self._run(file.discard)
 
@@ -94,6 +97,14 @@ class FilesystemStore:
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
         return await self._run(list_objects, self._places, prefix, start_after, limit)
+
+    async def fetch(self, key: str, *, known: str = "") -> Fetched:
+        check_key(key)
+        return await self._run(fetch_object, self._places, key, known)
+
+    async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
+        check_key(key)
+        await self._run(self._tree.delete_one, key, When(fence, match=match))
 
     async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
         await self._run(self._tree.delete, keys, fence)
@@ -134,9 +145,16 @@ class FilesystemStore:
         return await self._run(lambda: Upload(self._places, key, upload_id).parts())
 
     async def complete_multipart(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartInfo],
+        *,
+        absent: bool = False,
+        fence: Fence | None = None,
     ) -> None:
-        await self._run(lambda: Upload(self._places, key, upload_id).complete(self._tree, parts, fence))
+        when = When(fence, absent)
+        await self._run(lambda: Upload(self._places, key, upload_id).complete(self._tree, parts, when))
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         await self._run(abort, self._places, key, upload_id)

@@ -9,8 +9,10 @@ from prometheus_client import Counter, Histogram
 
 from libs.common.store import (
     Body,
+    ConditionFailed,
     Fence,
     FenceExpired,
+    Fetched,
     Listing,
     ObjectInfo,
     ObjectNotFound,
@@ -23,7 +25,7 @@ from libs.common.store import (
 
 CALLS = Counter(
     "hiper_store_calls",
-    "Calls of the object store, by how they ended: ok, missing, fenced, unavailable, failed.",
+    "Calls of the object store, by how they ended: ok, missing, refused (a condition), fenced, unavailable, failed.",
     ["bucket", "operation", "outcome"],
 )
 DURATION = Histogram(
@@ -62,6 +64,8 @@ def _outcome(error: BaseException | None) -> str:
             return "ok"
         case ObjectNotFound() | UploadNotFound():
             return "missing"
+        case ConditionFailed():
+            return "refused"
         case FenceExpired():
             return "fenced"
         case StoreUnavailable():
@@ -94,12 +98,20 @@ class MeteredStore:
         key: str,
         body: Body,
         *,
+        absent: bool = False,
+        match: str = "",
         fence: Fence | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> str:
         with self._call("put"):
-            await self._store.put(key, body, fence=fence, content_type=content_type, metadata=metadata)
+            return await self._store.put(
+                key, body, absent=absent, match=match, fence=fence, content_type=content_type, metadata=metadata
+            )
+
+    async def fetch(self, key: str, *, known: str = "") -> Fetched:
+        with self._call("fetch"):
+            return await self._store.fetch(key, known=known)
 
     @asynccontextmanager
     async def get(
@@ -130,6 +142,10 @@ class MeteredStore:
         with self._call("delete_many"):
             await self._store.delete_many(keys, fence=fence)
 
+    async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
+        with self._call("delete"):
+            await self._store.delete(key, match=match, fence=fence)
+
     async def create_multipart(
         self,
         key: str,
@@ -152,10 +168,16 @@ class MeteredStore:
             return await self._store.list_parts(key, upload_id)
 
     async def complete_multipart(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartInfo],
+        *,
+        absent: bool = False,
+        fence: Fence | None = None,
     ) -> None:
         with self._call("complete_multipart"):
-            await self._store.complete_multipart(key, upload_id, parts, fence=fence)
+            await self._store.complete_multipart(key, upload_id, parts, absent=absent, fence=fence)
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         with self._call("abort_multipart"):

@@ -13,17 +13,19 @@ import aiohttp
 
 from libs.common.store import (
     Body,
+    ConditionFailed,
     Fence,
+    Fetched,
     Listing,
     ObjectInfo,
     ObjectNotFound,
     Origin,
     StoreUnavailable,
 )
-from libs.common.store._checks import check_key, check_prefix
+from libs.common.store._checks import check_condition, check_key, check_prefix
 from libs.common.store._s3_client import ONCE_MORE, READ_AGAIN, Answer, Request, S3Client
-from libs.common.store._s3_errors import NoSuchRange, Refused, failure
-from libs.common.store._s3_multipart import META, S3Multipart, attributes, copied, parsed
+from libs.common.store._s3_errors import NoSuchRange, Refused, document_failure, failure
+from libs.common.store._s3_multipart import META, S3Multipart, attributes, condition, copied, parsed
 from libs.common.store._s3_sign import KeyRing, Signer
 from libs.common.store._s3_time import answered_at
 from libs.common.store._s3_xml import (
@@ -109,26 +111,31 @@ class MinioStore(S3Multipart):
         key: str,
         body: Body,
         *,
+        absent: bool = False,
+        match: str = "",
         fence: Fence | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> str:
         check_key(key)
-        headers = {**attributes(content_type, metadata), **self._encryption}
+        check_condition(body, absent, match)
+        headers = {**attributes(content_type, metadata), **self._encryption, **condition(absent, match)}
         if isinstance(body, Origin):
             headers["x-amz-metadata-directive"] = "REPLACE"
-            await copied(self._client, key, body, headers=headers, fence=fence)
-            return
+            return (await copied(self._client, key, body, headers=headers, fence=fence)).text("ETag")
         request = Request(method="PUT", key=key, headers=headers, body=body, fence=fence)
-        if fence is None or not request.size:
-            await self._client.send(request)
-            return
+        if fence is None or absent or match or not request.size:
+            etag = (await self._client.send(request)).headers.get("ETag", "")
+            if (absent or match) and not etag:
+                raise StoreUnavailable(f"{key}: the store does not tell the etag")
+            return etag
         # The store checks the fence when a request's head arrives, but its body may arrive at any time after that.
         # So the body goes first, as a part, and what the fence is on is the request that makes it the object.
         upload = await self.create_multipart(key, part_size=request.size, content_type=content_type, metadata=metadata)
         try:
             part = await self.put_part(key, upload, 1, body)
             await self.complete_multipart(key, upload, [part], fence=fence)
+            return ""
         except BaseException:
             await self.abort_multipart(key, upload)
             raise
@@ -161,10 +168,29 @@ class MinioStore(S3Multipart):
             response = await self._client.open(Request(method="GET", key=key, headers=headers, pauses=READ_AGAIN))
         except NoSuchRange:
             return None
+        except ConditionFailed:
+            raise ObjectNotFound(key) from None  # it is not any more the one that had the etag
         if ranged and response.status != 206:
             response.close()
             raise StoreUnavailable(f"{key}: asked for a range, and got something else")
         return response
+
+    async def fetch(self, key: str, *, known: str = "") -> Fetched:
+        check_key(key)
+        headers = {"If-None-Match": known} if known else {}
+        request = Request(method="GET", key=key, headers=headers, pauses=READ_AGAIN, accepts=(304, 404))
+        answer = await self._client.send(request)
+        fence = Fence(_looked_at(answer))
+        if answer.status == 304:
+            return Fetched(fence, unchanged=True)
+        if answer.status == 404:
+            failed = document_failure(answer.body, f"GET {key}", False, 404)
+            if not isinstance(failed, ObjectNotFound):
+                raise failed  # the bucket is gone
+            return Fetched(fence)
+        modified = parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()
+        info = ObjectInfo(key, len(answer.body), modified, etag=answer.headers["ETag"])
+        return Fetched(fence, info, answer.body)
 
     async def stat(self, key: str) -> ObjectInfo:
         check_key(key)
@@ -186,6 +212,11 @@ class MinioStore(S3Multipart):
         truncated = document.text("IsTruncated") == "true"
         return Listing(listed_objects(document), truncated, Fence(_looked_at(answer)))
 
+    async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
+        check_key(key)
+        # By POST: the HTTP client sends a DELETE again, on its own, where the store closed the connection.
+        await self._delete([key], fence, etag=match, pauses=())
+
     async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
         for key in keys:
             check_key(key)
@@ -196,8 +227,10 @@ class MinioStore(S3Multipart):
             if not can_carry(key):
                 await self._client.send(Request(method="DELETE", key=key, fence=fence))
 
-    async def _delete(self, keys: Sequence[str], fence: Fence | None) -> None:
-        body = deletion(keys)
+    async def _delete(
+        self, keys: Sequence[str], fence: Fence | None, *, etag: str = "", pauses: tuple[float, ...] = ONCE_MORE
+    ) -> None:
+        body = deletion(keys, etag)
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         request = Request(
             method="POST",
@@ -205,11 +238,11 @@ class MinioStore(S3Multipart):
             headers={"Content-MD5": md5, "Content-Type": "application/xml"},
             body=body,
             fence=fence,
-            pauses=ONCE_MORE,
+            pauses=pauses,
         )
         document = parsed((await self._client.send(request)).body, "DeleteResult", "POST ?delete", fence)
         for key, code, message in document.records("Error", "Key", "Code", "Message"):
-            if code != "NoSuchKey":
+            if code not in ("NoSuchKey", "PreconditionFailed"):
                 raise failure(f"DELETE {key}", fence is not None, 403, code, message)
 
 

@@ -12,6 +12,7 @@ from libs.common.store import (
     Body,
     Buckets,
     Fence,
+    Fetched,
     Listing,
     ObjectInfo,
     ObjectStore,
@@ -179,14 +180,21 @@ class HookedStore:
         key: str,
         body: Body,
         *,
+        absent: bool = False,
+        match: str = "",
         fence: Fence | None = None,
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> str:
         async with self._call("put", key):
-            await self._store.put(
-                key, self._hooks.body(body), fence=fence, content_type=content_type, metadata=metadata
+            counted = self._hooks.body(body)
+            return await self._store.put(
+                key, counted, absent=absent, match=match, fence=fence, content_type=content_type, metadata=metadata
             )
+
+    async def fetch(self, key: str, *, known: str = "") -> Fetched:
+        async with self._call("fetch", key):
+            return await self._store.fetch(key, known=known)
 
     @asynccontextmanager
     async def get(
@@ -206,6 +214,10 @@ class HookedStore:
     async def delete_many(self, keys: Sequence[str], *, fence: Fence | None = None) -> None:
         async with self._call("delete_many", *keys):
             await self._store.delete_many(keys, fence=fence)
+
+    async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
+        async with self._call("delete", key):
+            await self._store.delete(key, match=match, fence=fence)
 
     async def create_multipart(
         self,
@@ -229,10 +241,16 @@ class HookedStore:
             return await self._store.list_parts(key, upload_id)
 
     async def complete_multipart(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], *, fence: Fence | None = None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[PartInfo],
+        *,
+        absent: bool = False,
+        fence: Fence | None = None,
     ) -> None:
         async with self._call("complete_multipart", key, upload_id):
-            await self._store.complete_multipart(key, upload_id, parts, fence=fence)
+            await self._store.complete_multipart(key, upload_id, parts, absent=absent, fence=fence)
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         async with self._call("abort_multipart", key, upload_id):
