@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.extents import Extent
 
@@ -13,7 +13,7 @@ State = Literal["pending", "partial", "complete"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Status(_Record):
@@ -71,7 +71,7 @@ class Device(_Record):
 class NewDevice(Device):
     """A device just registered. The secret is told this once."""
 
-    client_secret: str
+    client_secret: str = Field(repr=False)
 
 
 class FilePage(_Record):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from libs.client.errors import HiperError
 
@@ -15,11 +15,11 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 class Profile(BaseModel):
     """A server, and the id and secret that it knows us by."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     server: str
     device_id: str
-    client_secret: str
+    client_secret: str = Field(repr=False)
 
 
 def profile_path(env: Mapping[str, str]) -> Path:

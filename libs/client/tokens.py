@@ -6,7 +6,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.client.answers import raise_for, translated
 from libs.client.errors import AnswerError, UnauthorizedError
@@ -30,7 +30,9 @@ class TokenProvider(Protocol):
 
 
 class _TokenAnswer(BaseModel):
-    access_token: str
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    access_token: str = Field(repr=False)
     expires_in: float  # seconds
     scope: str = ""
 

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 
 from libs.common.audit import AccessRefused, AuditEvent, AuthenticationFailed
 from libs.common.problems import Kind, Problem
+from libs.common.redaction import printable
 from libs.common.settings import MIN_SECRET_BYTES
 from libs.common.tokens import valid_subject
 
@@ -122,5 +123,5 @@ def _safe(value: object) -> object:
         return [_safe(item) for item in value[:MAX_VALUE]]
     if not isinstance(value, str):
         return value
-    shown = value if value.isprintable() else value.encode("unicode_escape").decode()
+    shown = printable(value)
     return shown if len(shown) <= MAX_VALUE else f"{shown[:MAX_VALUE]}..."

@@ -8,12 +8,13 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 from yarl import URL
 
+from libs.common.redaction import MASK, redact
 from libs.common.resources import Name, need, new_bus, open_store
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.store import StoreUnavailable
 from libs.common.tokens import TokenVerifier
 
-MASK = "***"
+_ADDRESSES = {"rabbitmq_url", "limits_storage_uri"}  # secrets of which a part may be shown
 
 
 class Setting(NamedTuple):
@@ -39,26 +40,30 @@ def effective(settings: Settings) -> Iterator[Setting]:
     for field in Settings.model_fields:
         name = field.upper()
         source = "environment" if name in in_environment else ".env" if name in in_file else "default"
-        yield Setting(name, _shown(getattr(settings, field)), source)
+        yield Setting(name, _shown(field, getattr(settings, field)), source)
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if not isinstance(value, SecretStr):
-        return "" if value is None else str(value)
+        return "" if value is None else redact(str(value))
     secret = value.get_secret_value()
-    if "://" not in secret:
+    if name not in _ADDRESSES or "://" not in secret:
         return MASK if secret else ""
-    url = URL(secret)  # all of it but its password helps whoever reads this
-    return str(url.with_password(MASK)) if url.password else secret
+    try:
+        url = URL(secret)  # all of it but its password and parameters helps whoever reads this
+    except ValueError:
+        return MASK
+    hidden = url.with_query(dict.fromkeys(url.query, MASK))
+    return str(hidden.with_password(MASK) if url.password else hidden)
 
 
 async def check_connections(settings: Settings) -> AsyncIterator[Check]:
     """Try everything that the settings name, once: the keys, each bucket, the broker."""
-    yield Check("keys", await _keys(settings))
+    yield Check("keys", redact(await _keys(settings)))
     for name in ("temp", "perm", "auth"):
-        yield Check(f"{name} bucket", await _bucket(settings, name))
+        yield Check(f"{name} bucket", redact(await _bucket(settings, name)))
     if settings.event_bus != "memory":
-        yield Check("broker", await _broker(settings))
+        yield Check("broker", redact(await _broker(settings)))
 
 
 async def _keys(settings: Settings) -> str:

@@ -4,8 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
@@ -18,9 +19,10 @@ Jwk = dict[str, Any]
 _THUMBPRINT_MEMBERS = ("crv", "e", "kty", "n", "x", "y")  # RFC 7638, section 3.2, and RFC 8037
 
 
-class SigningKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SigningKey:
     kid: str
-    material: AllowedPrivateKeys | bytes
+    material: AllowedPrivateKeys | bytes = field(repr=False)
 
 
 def thumbprint(jwk: Jwk) -> str:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.allowance import Allowance, Share, check_classes
+from libs.common.redaction import MASK, redact
 
 SYMMETRIC = ("HS256", "HS384", "HS512")
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
@@ -17,7 +18,11 @@ MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: a key of at least the hash's siz
 
 
 class ConfigurationError(Exception):
-    """The settings cannot work as they are. The message names the setting and says what to write."""
+    """The settings cannot work as they are. The message names the setting and says what to write; of a value that holds
+    a password it shows the rest."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -39,7 +44,8 @@ def _of_amqp(url: SecretStr) -> SecretStr:
 
 def _host_and_port(endpoint: str) -> str:
     if not re.fullmatch(r"[^\s/@]+", endpoint):
-        raise ValueError(f"is {endpoint!r}; it must be host:port without a scheme (try: minio.example.com:9000)")
+        shown = MASK if "@" in endpoint else endpoint
+        raise ValueError(f"is {shown!r}; it must be host:port without a scheme (try: minio.example.com:9000)")
     return endpoint
 
 
@@ -56,7 +62,12 @@ class Settings(BaseSettings):
     """Sizes are in bytes, times in seconds, unless the name says otherwise."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     # -- tokens

@@ -4,20 +4,20 @@ import logging
 import os
 import re
 import sys
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from logging.handlers import WatchedFileHandler
-from typing import Any
+from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from pydantic import SecretStr
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from libs.common.audit_trail import LOGGER
+from libs.common.redaction import HIDDEN_NAMES, MASK, forms, printable, redact
 from libs.common.settings import ConfigurationError, Settings
 
-MASK = "***"
-_SECRET_NAME = re.compile(
-    r"(^|[_-])(authorization|cookie|credentials|password|secret|secret_key|private_key|token)$", re.IGNORECASE
-)
+_SECRET_NAME = re.compile(rf"(^|[_-])({HIDDEN_NAMES})$", re.IGNORECASE)
 
 
 def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -30,6 +30,8 @@ def _masked(key: str, value: Any) -> Any:
         return MASK
     if isinstance(value, dict):
         return {inner: _masked(str(inner), content) for inner, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked("", item) for item in value]
     return value
 
 
@@ -37,6 +39,24 @@ def _drop_color_message(_logger: WrappedLogger, _method: str, event: EventDict) 
     """uvicorn repeats its messages in this key, with escape codes."""
     event.pop("color_message", None)
     return event
+
+
+def escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What a client sends must not act on the terminal of whoever reads."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class Redactor:
+    """The last step of a line: takes out secrets, those of the settings and what looks like one."""
+
+    def __init__(self, settings: Settings) -> None:
+        values = (getattr(settings, name) for name in Settings.model_fields)
+        secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
+        self._secrets = forms([*(secret for secret in secrets if "://" not in secret), *passwords])
+
+    def __call__(self, _logger: WrappedLogger, _method: str, line: Any) -> str:
+        return redact(line, self._secrets)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -65,6 +85,7 @@ def configure_logging(settings: Settings) -> None:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _drop_color_message,
             *_renderers(settings),
+            Redactor(settings),
         ],
     )
     _route_standard_library(formatter, settings.log_level)
@@ -76,8 +97,15 @@ def _renderers(settings: Settings) -> list[Processor]:
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return [
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        escape_controls,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain_traceback),
     ]
+
+
+def _plain_traceback(sio: TextIO, exc_info: ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    sio.write(printable(text.getvalue(), keep="\n"))
 
 
 def _route_standard_library(formatter: logging.Formatter, level: str) -> None:

@@ -4,8 +4,8 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 from jwt.utils import base64url_decode
@@ -47,8 +47,9 @@ class Principal:
     device_class: str = DEFAULT_CLASS  # whose limits count
 
 
-class AccessToken(NamedTuple):
-    encoded: str
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    encoded: str = field(repr=False)
     expires_in: int  # seconds
 
 

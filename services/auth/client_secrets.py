@@ -19,8 +19,8 @@ class SecretHash(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    salt: str = Field(description="Hex.")
-    hash: str = Field(description="HMAC-SHA256 of the secret under the salt, hex.")
+    salt: str = Field(description="Hex.", repr=False)
+    hash: str = Field(description="HMAC-SHA256 of the secret under the salt, hex.", repr=False)
     expires_at: float | None = Field(
         None, description="Seconds since the epoch, exclusive; none for the current secret."
     )

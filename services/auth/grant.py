@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import NamedTuple
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote_plus
 
 from libs.common.problems import Kind, Problem
@@ -12,9 +12,10 @@ NO_STORE = {"Cache-Control": "no-store"}  # RFC 6749, section 5.1
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="hiper", charset="UTF-8"'}
 
 
-class TokenRequest(NamedTuple):
-    client_id: str
-    secrets: tuple[str, ...]  # how the secret may have been meant; one must match
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    client_id: str = field(repr=False)  # may be a secret, in the wrong field
+    secrets: tuple[str, ...] = field(repr=False)  # how the secret may have been meant; one must match
     scopes: frozenset[str] | None  # None: those that the client has by default
 
 

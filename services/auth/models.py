@@ -33,7 +33,7 @@ def _device_id(device_id: str) -> str:
 class Device(BaseModel):
     """`devices/{device_id}.json`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     device_id: str
     scopes: list[Scope]
@@ -73,7 +73,7 @@ class DeviceInfo(BaseModel):
 class DeviceSecret(DeviceInfo):
     """A device with its secret, shown this once."""
 
-    client_secret: str
+    client_secret: str = Field(repr=False)
 
 
 class DevicePage(BaseModel):
@@ -84,7 +84,7 @@ class DevicePage(BaseModel):
 class TokenAnswer(BaseModel):
     """RFC 6749, section 5.1."""
 
-    access_token: str
+    access_token: str = Field(repr=False)
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a type's name, not a secret
     expires_in: int = Field(description="Seconds.")
     scope: str = Field(description="Space-separated.")

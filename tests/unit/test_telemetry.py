@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -146,3 +147,39 @@ def test_values_in_the_audit_trail_are_bounded_and_escaped(capsys: pytest.Captur
     assert "\u202e" not in written
     assert "x" * 256 in written
     assert "x" * 257 not in written
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_secret_of_the_settings_is_in_no_line_however_it_got_there(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    secret = 'a "secret" with % and more than 32 bytes'
+    url = "amqp://hiper:password-of-the-broker@broker/"
+    configure_logging(plain_settings(log_format=log_format, admin_secret=secret, rabbitmq_url=url))
+    log = structlog.stdlib.get_logger("hiper")
+    log.info("said %s", secret, where=secret, url=f"https://host/?q={quote(secret)}", listed=[{"password": "hush"}])
+    log.info("refused by password-of-the-broker")
+    try:
+        raise RuntimeError(secret)
+    except RuntimeError:
+        log.exception("failed")
+    written = capsys.readouterr().err
+    assert "with %" not in written
+    assert "with%20" not in written
+    assert "password-of-the-broker" not in written
+    assert "hush" not in written
+    assert "Traceback" in written
+
+
+def test_escape_sequences_of_clients_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(plain_settings(log_format="console"))
+    log = structlog.stdlib.get_logger("hiper")
+    log.info("request\x1b[2J", path="\x1b]0;owned\x07")
+    try:
+        raise RuntimeError("\x1b[31m")
+    except RuntimeError:
+        log.exception("failed")
+    written = capsys.readouterr().err
+    assert "\x1b" not in written
+    assert "\x07" not in written
+    assert "\nTraceback" in written
