@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     token_issuer: str = Field("hiper-auth", description="`iss` of every token.")
     token_audience: str = Field("hiper", description="`aud` of every token.")
     admin_secret: SecretStr = Field(SecretStr(""), description="Secret of the first client, id `admin`.")
+    test_device_secret: Secret = Field(
+        SecretStr(""),
+        description="Secret of a device `helm-test` that needs no registration, for a check of the whole (the chart's "
+        "`helm test`): at least 32 bytes. Empty: there is no such device.",
+    )
     revocation_interval: float = Field(5, gt=0, le=20, description="Between two looks at the revocations.")
     secret_overlap: float = Field(
         86400, ge=0, description="How long a device's old secret stays valid after its rotation."

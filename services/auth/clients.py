@@ -1,16 +1,16 @@
-"""Who may ask for tokens: the devices, and `admin`, whose secret is a setting."""
+"""Who may ask for tokens: the devices, and the clients whose secret is a setting."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from libs.common import audit_trail
 from libs.common.allowance import DEFAULT_CLASS
-from libs.common.authn import ADMIN, SCOPES
+from libs.common.authn import ADMIN, FILES_READ, FILES_WRITE, SCOPES
 from libs.common.clock import Clock
 from services.auth.client_secrets import NOBODY
 from services.auth.devices import Devices
-from services.auth.models import ADMIN_ID
+from services.auth.models import ADMIN_ID, TEST_DEVICE_ID
 
 
 class Client(NamedTuple):
@@ -23,29 +23,34 @@ class Client(NamedTuple):
     device_class: str = DEFAULT_CLASS
 
 
+ADMINISTRATOR = Client(ADMIN_ID, frozenset(SCOPES), by_default=frozenset({ADMIN}))
+TEST_DEVICE = Client(
+    TEST_DEVICE_ID, frozenset({FILES_READ, FILES_WRITE}), by_default=frozenset({FILES_READ, FILES_WRITE})
+)
+
+
 class Clients:
     """Authenticates clients."""
 
-    def __init__(self, devices: Devices, admin_secret: str, clock: Clock) -> None:
-        """An empty `admin_secret`: there is no admin."""
+    def __init__(self, devices: Devices, fixed: Mapping[Client, str], clock: Clock) -> None:
+        """`fixed`: clients that are not registered, and their secrets. An empty secret: there is no such client."""
         self._devices = devices
-        self._admin_secret = admin_secret.encode()
+        self._fixed = {client.client_id: (client, secret.encode()) for client, secret in fixed.items()}
         self._clock = clock
 
     async def authenticate(self, client_id: str, secrets: Sequence[str]) -> Client | None:
         """The client, if one of the secrets is its own; else None, after the same work for an unknown client as
         for a wrong secret. Raises StoreUnavailable."""
-        if client_id == ADMIN_ID:
-            audit_trail.identify(ADMIN_ID)
-            return self._admin(secrets)
+        if client_id in self._fixed:
+            audit_trail.identify(client_id)
+            return self._of_settings(client_id, secrets)
         return await self._device(client_id, secrets)
 
-    def _admin(self, secrets: Sequence[str]) -> Client | None:
+    def _of_settings(self, client_id: str, secrets: Sequence[str]) -> Client | None:
+        client, own = self._fixed[client_id]
         given = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
-        matches = [hmac.compare_digest(secret, self._admin_secret) for secret in given]
-        if not self._admin_secret or not any(matches):
-            return None
-        return Client(ADMIN_ID, frozenset(SCOPES), by_default=frozenset({ADMIN}))
+        matches = [hmac.compare_digest(secret, own) for secret in given]
+        return client if own and any(matches) else None
 
     async def _device(self, client_id: str, secrets: Sequence[str]) -> Client | None:
         device = await self._devices.find(client_id)

@@ -10,6 +10,7 @@ from libs.common.tokens import SUBJECT, valid_subject
 from services.auth.client_secrets import SecretHash
 
 ADMIN_ID = "admin"
+TEST_DEVICE_ID = "helm-test"
 Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "fleet:manage", "admin"]
 
 
@@ -17,15 +18,15 @@ DeviceClass = Annotated[str, Field(description="A class of LIMITS_CLASSES, or `d
 
 
 def valid_device_id(device_id: str) -> bool:
-    """Whether a device may have this id; `admin` and `fleet` are taken."""
-    return valid_subject(device_id) and device_id != ADMIN_ID
+    """Whether a device may have this id; `admin`, `helm-test` and `fleet` are taken."""
+    return valid_subject(device_id) and device_id not in (ADMIN_ID, TEST_DEVICE_ID)
 
 
 def _device_id(device_id: str) -> str:
     if not valid_device_id(device_id):
         raise ValueError(
             "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, without '..', "
-            "and neither 'fleet' nor 'admin'"
+            "and none of 'fleet', 'admin', 'helm-test'"
         )
     return device_id
 

@@ -9,7 +9,7 @@ from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore
 from libs.common.tokens import TokenIssuer
-from services.auth.clients import Clients
+from services.auth.clients import ADMINISTRATOR, TEST_DEVICE, Clients
 from services.auth.devices import Devices
 from services.auth.ledger import Ledger
 
@@ -35,7 +35,8 @@ class Auth:
         issuer = TokenIssuer(settings, clock)
         ledger = Ledger(store, revocations, issuer.life, clock)
         devices = Devices(store, ledger, settings.secret_overlap, clock)
-        clients = Clients(devices, settings.admin_secret.get_secret_value(), clock)
+        fixed = {ADMINISTRATOR: settings.admin_secret, TEST_DEVICE: settings.test_device_secret}
+        clients = Clients(devices, {client: secret.get_secret_value() for client, secret in fixed.items()}, clock)
         classes = frozenset({DEFAULT_CLASS, *settings.limits_classes})
         return cls(issuer, ledger, devices, clients, classes, settings.body_idle_timeout)
 
