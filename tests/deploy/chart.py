@@ -21,7 +21,7 @@ Manifest = dict[str, Any]
 DEV: dict[str, Any] = {"dev": {"enabled": True}}
 EXTERNAL: dict[str, Any] = {
     "store": {"endpoint": "s3.example.com:443", "existingSecret": "my-store"},
-    "broker": {"existingSecret": "my-broker", "port": 5671},
+    "broker": {"existingSecret": "my-broker"},
     "tokens": {"existingSecret": "my-tokens"},
     "admin": {"existingSecret": "my-admin"},
 }
@@ -96,12 +96,22 @@ def environment(manifests: list[Manifest], component: str) -> dict[str, Any]:
     return dict(itertools.chain(*(each.items() for each in [*shared, own])))
 
 
+def secret_files(pod: Manifest) -> dict[str, str]:
+    """The files of a service's SECRETS_DIR: name to the Secret that it comes from."""
+    sources = itertools.chain.from_iterable(
+        volume["projected"]["sources"] for volume in pod["spec"].get("volumes", []) if volume["name"] == "secrets"
+    )
+    secrets = [source["secret"] for source in sources]
+    return {item["path"]: secret["name"] for secret in secrets for item in secret["items"]}
+
+
 def secrets_of(pod: Manifest) -> set[str]:
     """The Secrets that a pod mounts or reads a variable from."""
     spec = pod["spec"]
     mounted = {volume["secret"]["secretName"] for volume in spec.get("volumes", []) if "secret" in volume}
     entries = [entry for container in spec["containers"] for entry in container.get("env", [])]
-    return mounted | {entry["valueFrom"]["secretKeyRef"]["name"] for entry in entries if "valueFrom" in entry}
+    read = {entry["valueFrom"]["secretKeyRef"]["name"] for entry in entries if "valueFrom" in entry}
+    return mounted | read | set(secret_files(pod).values())
 
 
 def strings(value: object) -> Iterator[str]:

@@ -13,12 +13,13 @@ GIVEN: Values = {
         "accessKey": "access",
         "secretKey": "given-store",
     },
-    "broker": {"url": "amqp://user:given-broker@rabbitmq.example.com/"},
-    "tokens": {"secretKey": "given-signing-" + "s" * 32},
+    "broker": {"url": "amqps://user:given-broker@rabbitmq.example.com/"},
+    "limitsStorage": {"uri": "redis://:given-limits@redis.example.com:6380/0"},
     "admin": {"secret": "given-admin"},
 }
 CLUSTER: Values = merge(EXTERNAL, {"broker": {"existingSecret": "", "rabbitmqCluster": {"create": True}}})
 PEER = {"namespaceSelector": {"matchLabels": {"name": "edge"}}}
+INGRESS: Values = {"enabled": True, "className": "nginx", "host": "files.example.com"}
 SCHEDULING: Values = {
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "dedicated", "operator": "Exists"}],
@@ -28,10 +29,14 @@ SCHEDULING: Values = {
     "podAnnotations": {"note": "x"},
     "podLabels": {"team": "fleet"},
     "extraEnv": [{"name": "TZ", "value": "UTC"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
     "storeSecret": "own-store",
 }
 EVERYTHING: Values = {
-    **dict.fromkeys(("ingest", "assembler", "janitor", "auth"), SCHEDULING),
+    **{name: {**SCHEDULING, "brokerSecret": "own-broker"} for name in ("ingest", "assembler", "janitor")},
+    "auth": SCHEDULING,
+    "ipFamilyPolicy": "RequireDualStack",
     "commonLabels": {"owner": "fleet"},
     "image": {"registry": "registry.example.com", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
@@ -44,12 +49,16 @@ EVERYTHING: Values = {
 
 SWITCHES: dict[str, dict[str, Values]] = {
     "backends": {"dev": DEV, "existing": EXTERNAL, "given": GIVEN, "operator": CLUSTER},
-    "algorithm": {name: {"tokens": {"algorithm": name}} for name in ("HS256", "EdDSA", "RS256")},
-    "public_keys": {"none": {}, "one": {"tokens": {"publicKeys": [PUBLIC_KEY]}}},
+    "tokens": {
+        "default": {},
+        "shared": {"tokens": {"existingSecret": "", "algorithm": "HS256", "secretKey": "given-signing-" + "s" * 32}},
+        "rotation": {"tokens": {"algorithm": "RS256", "publicKeys": [PUBLIC_KEY]}},
+        "elsewhere": {"tokens": {"algorithm": "ES256", "jwksUrl": "https://issuer.example.com/keys"}},
+    },
     "edge": {
         "none": {},
-        "ingress": {"ingress": {"enabled": True, "host": "files.example.com"}},
-        "plain": {"ingress": {"enabled": True, "host": "f.example.com", "nginx": False, "tls": {"enabled": False}}},
+        "ingress": {"ingress": INGRESS},
+        "plain": {"ingress": {**INGRESS, "className": "traefik", "nginx": False, "tls": {"enabled": False}}},
         "gateway": ROUTE,
     },
     "scaling": {

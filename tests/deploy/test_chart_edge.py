@@ -7,29 +7,31 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from libs.common.certificates import FORWARDED
 from libs.common.settings import Settings
 from services.auth.app import build_app as auth_app
 from services.ingest.app import build_app as ingest_app
-from tests.deploy.chart import DEV, ROUTE, Manifest, Refused, named, of_kind, render
+from tests.deploy import switches
+from tests.deploy.chart import DEV, ROUTE, Manifest, Refused, merge, named, of_kind, render
 
-INGRESS = {"ingress": {"enabled": True, "host": "files.example.com"}}
+INGRESS = {"ingress": switches.INGRESS}
 INSIDE = {"/livez", "/readyz", "/metrics"}
 Find = Callable[[str], set[str]]  # a path of the public host to the Services that answer it
 
 
-def _by_ingress() -> Find:
+def _by_ingress(values: Manifest) -> Find:
     paths = [
         (path["path"], path["pathType"] == "Exact", path["backend"]["service"]["name"])
-        for manifest in of_kind(render(DEV, INGRESS), "Ingress")
+        for manifest in of_kind(render(DEV, INGRESS, values), "Ingress")
         for path in manifest["spec"]["rules"][0]["http"]["paths"]
     ]
     return lambda asked: {service for path, exact, service in paths if _matches(asked, path, exact)}
 
 
-def _by_gateway() -> Find:
+def _by_gateway(values: Manifest) -> Find:
     paths = [
         (match["path"]["value"], match["path"]["type"] == "Exact", rule["backendRefs"][0]["name"])
-        for rule in named(render(DEV, ROUTE), "HTTPRoute", "r-hiper-edge")["spec"]["rules"]
+        for rule in named(render(DEV, ROUTE, values), "HTTPRoute", "r-hiper-edge")["spec"]["rules"]
         for match in rule["matches"]
     ]
     return lambda asked: {service for path, exact, service in paths if _matches(asked, path, exact)}
@@ -39,10 +41,12 @@ def _matches(asked: str, path: str, exact: bool) -> bool:
     return asked == path or (not exact and asked.startswith(f"{path}/"))
 
 
-@pytest.fixture(params=[_by_ingress, _by_gateway], ids=["ingress", "gateway"])
+EDGES: dict[str, Callable[[Manifest], Find]] = {"ingress": _by_ingress, "gateway": _by_gateway}
+
+
+@pytest.fixture(params=EDGES)
 def find(request: pytest.FixtureRequest) -> Find:
-    made: Find = request.param()
-    return made
+    return EDGES[request.param]({})
 
 
 def _paths(build: Callable[[Settings], FastAPI]) -> set[str]:
@@ -58,9 +62,14 @@ def test_every_route_for_clients_reaches_its_service(
     assert {path: find(path) for path in routes} == {path: {f"r-hiper-{component}"} for path in routes}
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"])
-def test_the_documentation_of_ingest_is_public(find: Find, path: str) -> None:
-    assert find(path) == {"r-hiper-ingest"}
+DOCUMENTATION = ["/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTATION)
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_documentation_of_ingest_is_public_where_it_is_enabled(edge: str, path: str) -> None:
+    assert EDGES[edge]({"settings": {"docsEnabled": True}})(path) == {"r-hiper-ingest"}
+    assert EDGES[edge]({})(path) == set()
 
 
 @pytest.mark.parametrize("path", [*sorted(INSIDE), "/", "/uploads", "/tokens"])
@@ -110,14 +119,12 @@ def test_annotations_of_the_operator_win() -> None:
     assert own.items() <= ingress["metadata"]["annotations"].items()
 
 
+EDGE = {"networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"name": "edge"}}}]}}
 CERTIFIED: dict[str, Any] = {
-    "ingress": {
-        "enabled": True,
-        "host": "files.example.com",
-        "clientCertificates": {"enabled": True, "caSecret": "fleet-ca"},
-    },
-    "networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"name": "ingress-nginx"}}}]},
+    "ingress": {**switches.INGRESS, "clientCertificates": {"enabled": True, "caSecret": "fleet-ca"}},
+    **EDGE,
 }
+CERTIFIED_BY_GATEWAY = merge(ROUTE, {"httpRoute": {"clientCertificates": {"enabled": True}}, **EDGE})
 
 
 def test_devices_must_show_a_certificate_where_that_is_asked_for() -> None:
@@ -136,17 +143,39 @@ def test_no_annotation_makes_the_certificate_optional() -> None:
         assert ingress["metadata"]["annotations"][verify] == "on"
 
 
+def test_a_gateway_names_the_certificate_in_a_header_that_the_services_read() -> None:
+    (shared,) = [m["data"] for m in of_kind(render(DEV, CERTIFIED_BY_GATEWAY), "ConfigMap") if "HOST" in m["data"]]
+    assert shared["CLIENT_CERT_HEADER"] == FORWARDED
+
+
+@pytest.mark.parametrize("values", [CERTIFIED, CERTIFIED_BY_GATEWAY], ids=["ingress", "gateway"])
+def test_where_certificates_are_asked_for_the_edge_alone_reaches_the_services(values: dict[str, Any]) -> None:
+    manifests = render(DEV, values)
+    for component in ("ingest", "auth"):
+        policy = named(manifests, "NetworkPolicy", f"r-hiper-{component}")["spec"]
+        for rule in (rule for rule in policy["ingress"] if rule["ports"][0]["port"] == 8000):
+            others = [peer for peer in rule["from"] if peer not in EDGE["networkPolicy"]["clients"]]
+            assert all("app.kubernetes.io/instance" in peer["podSelector"]["matchLabels"] for peer in others)
+
+
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("certified", "change", "words"),
     [
-        ({"networkPolicy": {"clients": []}}, "networkPolicy.clients"),
-        (ROUTE, "httpRoute.enabled"),
-        ({"networkPolicy": {"enabled": False}}, "networkPolicy.clients"),
-        ({"ingress": {"nginx": False}}, "ingress.nginx"),
-        ({"ingress": {"tls": {"enabled": False}}}, "ingress.tls.enabled"),
-        ({"ingress": {"clientCertificates": {"caSecret": ""}}}, "caSecret"),
+        (CERTIFIED, {"networkPolicy": {"clients": []}}, "networkPolicy.clients"),
+        (CERTIFIED, ROUTE, "httpRoute.enabled"),
+        (CERTIFIED, {"networkPolicy": {"enabled": False}}, "networkPolicy.clients"),
+        (CERTIFIED, {"ingress": {"nginx": False}}, "ingress.nginx"),
+        (CERTIFIED, {"ingress": {"tls": {"enabled": False}}}, "ingress.tls.enabled"),
+        (CERTIFIED, {"ingress": {"clientCertificates": {"caSecret": ""}}}, "caSecret"),
+        (CERTIFIED, {"httpRoute": {"clientCertificates": {"enabled": True}}}, "Enable one of them"),
+        (CERTIFIED_BY_GATEWAY, {"networkPolicy": {"clients": []}}, "networkPolicy.clients"),
+        (CERTIFIED_BY_GATEWAY, {"networkPolicy": {"enabled": False}}, "networkPolicy.clients"),
+        (CERTIFIED_BY_GATEWAY, {"httpRoute": {"enabled": False}}, "needs httpRoute.enabled"),
+        (CERTIFIED_BY_GATEWAY, INGRESS, "ingress.enabled to false"),
     ],
 )
-def test_certificates_that_anybody_could_claim_are_refused(change: dict[str, Any], words: str) -> None:
+def test_certificates_that_anybody_could_claim_are_refused(
+    certified: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
     with pytest.raises(Refused, match=words):
-        render(DEV, CERTIFIED, change)
+        render(DEV, certified, change)

@@ -18,15 +18,27 @@ def _alerts() -> list[Manifest]:
 
 def test_the_monitor_finds_a_service_of_every_component_and_of_nothing_else() -> None:
     manifests = render(DEV, MONITORED)
+    assert sorted(_scraped(manifests).values()) == sorted(COMPONENTS)
+
+
+def _scraped(manifests: list[Manifest]) -> dict[str, str]:
+    """The Services that have what the ServiceMonitor asks for: name to component."""
     spec = named(manifests, "ServiceMonitor", "r-hiper")["spec"]
-    (expression,) = spec["selector"]["matchExpressions"]
+    (expression,), (endpoint,) = spec["selector"]["matchExpressions"], spec["endpoints"]
+    found = {}
     for service in of_kind(manifests, "Service"):
         labels = service["metadata"]["labels"]
         assert spec["selector"]["matchLabels"].items() <= labels.items()
-        found = labels[expression["key"]] in expression["values"]
-        assert found == (labels["app.kubernetes.io/component"] in COMPONENTS)
-        assert not found or spec["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
-    assert set(expression["values"]) == set(COMPONENTS)
+        ports = {port["name"] for port in service["spec"]["ports"]}
+        if labels[expression["key"]] in expression["values"] and endpoint["port"] in ports:
+            found[service["metadata"]["name"]] = labels[expression["key"]]
+    return found
+
+
+def test_no_service_for_clients_has_the_port_of_the_metrics() -> None:
+    for service in of_kind(render(DEV, MONITORED), "Service"):
+        ports = {port["name"] for port in service["spec"]["ports"]}
+        assert "metrics" not in ports or (ports == {"metrics"} and service["spec"]["clusterIP"] == "None")
 
 
 def test_the_dashboard_is_where_the_sidecar_of_grafana_finds_it() -> None:
@@ -44,6 +56,16 @@ def test_alerts_are_about_this_release_only() -> None:
         selectors = re.findall(r"(?:hiper_\w+|\bup)\{([^}]*)\}", alert["expr"])
         assert selectors
         assert all('namespace="ns",service=~"r-hiper-' in selector for selector in selectors)
+
+
+def test_series_are_named_like_the_component_whatever_the_service_of_its_metrics_is_called() -> None:
+    manifests = render(DEV, MONITORED)
+    (endpoint,) = named(manifests, "ServiceMonitor", "r-hiper")["spec"]["endpoints"]
+    (rule,) = endpoint["relabelings"]
+    assert (rule["sourceLabels"], rule["targetLabel"]) == (["service"], "service")
+    for service, component in _scraped(manifests).items():
+        found = re.fullmatch(rule["regex"], service)
+        assert (found[1] if found else service) == f"r-hiper-{component}"
 
 
 def test_the_address_of_the_runbooks_is_a_value() -> None:

@@ -51,10 +51,6 @@ def _follow(commands: str, namespace: str) -> str:
 
 
 def test_it_leads_from_an_empty_namespace_to_a_file_in_the_bucket(namespace: Namespace, registry: None) -> None:
-    install = _commands("helm install hiper")
-    if not namespace.kubectl("get", "storageclass", "-o", "name"):
-        (flags,) = re.findall(r"Without a storage class for volumes, add `([^`]*)`", README)
-        install = install.replace("--wait", f"{flags} --wait")
-    assert "Succeeded" in _follow(install, namespace.name)
+    assert "Succeeded" in _follow(_commands("helm install hiper"), namespace.name)
     lines = _follow(_commands("port-forward"), namespace.name).splitlines()
     assert lines.count("hello world") == 2, lines  # from ingest, and from the store

@@ -8,8 +8,8 @@
 OBJECT_STORE: minio
 MINIO_ENDPOINT: {{ include "hiper.storeEndpoint" . | quote }}
 MINIO_SECURE: {{ include "hiper.storeSecure" . | quote }}
-{{- if include "hiper.clientCertificates" . }}
-CLIENT_CERT_HEADER: ssl-client-subject-dn
+{{- with include "hiper.clientCertificates" . }}
+CLIENT_CERT_HEADER: {{ . | quote }}
 {{- end }}
 MINIO_CREDENTIALS: {{ include "hiper.storeCredentials" . | quote }}
 MINIO_ADDRESSING: {{ $values.store.addressing | quote }}
@@ -22,11 +22,11 @@ TEMP_BUCKET: {{ $values.store.buckets.temp | quote }}
 PERM_BUCKET: {{ $values.store.buckets.perm | quote }}
 AUTH_BUCKET: {{ $values.store.buckets.auth | quote }}
 EVENT_BUS: rabbitmq
-ALGORITHM: {{ $values.tokens.algorithm | quote }}
+ALGORITHM: {{ include "hiper.algorithm" . | quote }}
 ACCESS_TOKEN_EXPIRE_MINUTES: {{ include "hiper.scalar" $values.tokens.expireMinutes | quote }}
 TOKEN_ISSUER: {{ $values.tokens.issuer | quote }}
 TOKEN_AUDIENCE: {{ $values.tokens.audience | quote }}
-HOST: "0.0.0.0"
+HOST: "::"
 PORT: "8000"
 METRICS_PORT: "9000"
 SHUTDOWN_DELAY: {{ include "hiper.scalar" $values.shutdown.lingerSeconds | quote }}

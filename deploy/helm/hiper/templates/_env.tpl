@@ -1,22 +1,10 @@
-{{/* The environment of a component: what differs between components, and what is secret. The rest is in the ConfigMap.
-     Each gets what it needs: workers no token keys, auth no broker, ingest no signing key that it could do without.
-     Takes root and component. */}}
+{{/* The environment of a component: what differs between components. What all share is in the ConfigMap, and what is
+     secret in files. Takes root and component. */}}
 {{- define "hiper.env" -}}
 {{- $values := .root.Values }}
-{{- $env := dict }}
-{{- if eq (include "hiper.storeCredentials" .root) "static" }}
-{{- $store := include "hiper.storeSecret" . }}
-{{- $_ := set $env "MINIO_ACCESS_KEY" (include "hiper.fromSecret" (list $store "MINIO_ACCESS_KEY") | fromYaml) }}
-{{- $_ := set $env "MINIO_SECRET_KEY" (include "hiper.fromSecret" (list $store "MINIO_SECRET_KEY") | fromYaml) }}
-{{- end }}
-{{- if ne .component "auth" }}
-{{- $_ := set $env "RABBITMQ_URL" (include "hiper.fromSecret" (list (include "hiper.brokerSecret" .root) (include "hiper.brokerKey" .root)) | fromYaml) }}
-{{- end }}
+{{- $env := dict "SECRETS_DIR" (dict "value" "/etc/hiper/secrets") }}
 {{- if has .component (list "ingest" "auth") }}
 {{- $_ := merge $env (include "hiper.tokenEnv" . | fromYaml) }}
-{{- end }}
-{{- if eq .component "auth" }}
-{{- $_ := set $env "ADMIN_SECRET" (include "hiper.fromSecret" (list (include "hiper.adminSecret" .root) "ADMIN_SECRET") | fromYaml) }}
 {{- end }}
 {{- if $values.trust.existingConfigMap }}
 {{- $_ := set $env "TLS_CA_FILE" (dict "value" "/etc/hiper/trust/ca.crt") }}
@@ -34,17 +22,6 @@
 {{- end }}
 {{- end }}
 
-{{/* Takes a list: the Secret's name, the key in it and, if it may be missing, true. */}}
-{{- define "hiper.fromSecret" -}}
-valueFrom:
-  secretKeyRef:
-    name: {{ index . 0 }}
-    key: {{ index . 1 }}
-    {{- if gt (len .) 2 }}
-    optional: true
-    {{- end }}
-{{- end }}
-
 {{- define "hiper.tokenEnv" -}}
 {{- $tokens := .root.Values.tokens }}
 {{- if include "hiper.asymmetric" .root }}
@@ -59,11 +36,5 @@ JWKS_URL:
 PUBLIC_KEY_FILES:
   value: '[{{ range $i, $_ := . }}{{ if $i }}, {{ end }}"/etc/hiper/public/{{ $i }}.pem"{{ end }}]'
 {{- end }}
-{{- else }}
-{{- $secret := include "hiper.tokensSecret" .root }}
-SECRET_KEY:
-  {{- include "hiper.fromSecret" (list $secret "SECRET_KEY") | nindent 2 }}
-SECRET_KEY_PREVIOUS:
-  {{- include "hiper.fromSecret" (list $secret "SECRET_KEY_PREVIOUS" true) | nindent 2 }}
 {{- end }}
 {{- end }}

@@ -1,5 +1,5 @@
-{{/* The NetworkPolicy of a component of the services. Takes root, component, from (NetworkPolicyPeers; none: everybody),
-     port, and to: which of store, broker, auth it talks to. */}}
+{{/* The NetworkPolicy of a component of the services. Takes root, component, clients (where it serves some: a list of
+     components that are among them), and to: which of store, broker, issuer, limits it talks to. */}}
 {{- define "hiper.networkPolicy" -}}
 {{- $policy := .root.Values.networkPolicy -}}
 apiVersion: networking.k8s.io/v1
@@ -12,16 +12,22 @@ spec:
       {{- include "hiper.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
-    - ports: [{port: {{ .port }}, protocol: TCP}]
-      {{- with .from }}
+    {{- if .clients }}
+    - ports: [{port: 8000, protocol: TCP}]
+      {{- with include "hiper.from.clients" . | fromYamlArray }}
       from:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+    {{- end }}
+    - ports: [{port: 9000, protocol: TCP}]
+      from:
+        {{- include "hiper.from.monitoring" .root | nindent 8 }}
   egress:
     - ports: [{port: {{ $policy.dnsPort }}, protocol: UDP}, {port: {{ $policy.dnsPort }}, protocol: TCP}]
     {{- range .to }}
     {{- include (printf "hiper.to.%s" .) $.root | nindent 4 }}
     {{- end }}
+    {{- include "hiper.toPorts" (include "hiper.extraPorts" . | fromYamlArray) | nindent 4 }}
     {{- with $policy.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -48,10 +54,21 @@ spec:
   to:
     {{- toYaml .Values.networkPolicy.store | nindent 4 }}
   {{- end }}
+{{- if eq (include "hiper.storeCredentials" .) "aws" }}
+{{- /* Who lends keys: the STS, and the agent of EKS Pod Identity. Not the node: its role is for all that runs there. */}}
+- ports: [{port: 443, protocol: TCP}]
+- ports: [{port: 80, protocol: TCP}]
+  to:
+    - ipBlock: {cidr: 169.254.170.23/32}
+    - ipBlock: {cidr: "fd00:ec2::23/128"}
+{{- end }}
 {{- end }}
 
 {{- define "hiper.to.broker" -}}
-- ports: [{port: {{ or .Values.dev.enabled .Values.broker.rabbitmqCluster.create | ternary 5672 .Values.broker.port }}, protocol: TCP}]
+- ports:
+    {{- range (include "hiper.brokerPorts" . | fromYamlArray) }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
   {{- if .Values.dev.enabled }}
   to:
     {{- include "hiper.peer" (dict "root" . "component" "rabbitmq") | nindent 4 }}
@@ -66,6 +83,19 @@ spec:
   {{- end }}
 {{- end }}
 
+{{/* Where ingest reads the public keys that verify tokens. */}}
+{{- define "hiper.to.issuer" -}}
+{{- if include "hiper.asksAuth" . }}
+{{- include "hiper.to.auth" . }}
+{{- else if include "hiper.asymmetric" . }}
+{{- include "hiper.toPorts" (include "hiper.portsOf" .Values.tokens.jwksUrl | fromYamlArray) }}
+{{- end }}
+{{- end }}
+
+{{- define "hiper.to.limits" -}}
+{{- include "hiper.toPorts" (include "hiper.limitsPorts" . | fromYamlArray) }}
+{{- end }}
+
 {{- define "hiper.to.auth" -}}
 - ports: [{port: 8000, protocol: TCP}]
   to:
@@ -78,20 +108,18 @@ spec:
     {{- include "hiper.peer" (dict "root" . "component" "ingest") | nindent 4 }}
 {{- end }}
 
-{{/* Who may reach what clients use: `networkPolicy.clients` and who scrapes the metrics; nobody is left out if clients
-     is empty. Takes root and more: components of this release. */}}
+{{/* Who may reach what clients use; nobody is left out if networkPolicy.clients is empty. Takes root and clients:
+     components of this release. */}}
 {{- define "hiper.from.clients" -}}
 {{- with .root.Values.networkPolicy.clients }}
 {{- toYaml . }}
-{{- with $.root.Values.networkPolicy.monitoring }}
-{{ toYaml . }}
-{{- end }}
-{{- range $.more }}
+{{- range $.clients }}
 {{ include "hiper.peer" (dict "root" $.root "component" .) }}
 {{- end }}
 {{- end }}
 {{- end }}
 
+{{/* Who may reach /metrics: by default every pod of the cluster. */}}
 {{- define "hiper.from.monitoring" -}}
 {{- with .Values.networkPolicy.monitoring }}
 {{- toYaml . }}

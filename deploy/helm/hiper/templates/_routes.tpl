@@ -7,7 +7,16 @@ auth:
 ingest:
   - {path: /upload, type: Exact}
   - {path: /files, type: Prefix}
+  {{- if .Values.settings.docsEnabled }}
   - {path: /docs, type: Prefix}
   - {path: /openapi.json, type: Exact}
   - {path: /static-offline-docs, type: Prefix}
+  {{- end }}
+{{- end }}
+
+{{/* The header in which the edge names the subject of the certificate that it verified; empty: devices need none. */}}
+{{- define "hiper.clientCertificates" -}}
+{{- if .Values.ingress.clientCertificates.enabled }}ssl-client-subject-dn
+{{- else if .Values.httpRoute.clientCertificates.enabled }}{{ .Values.httpRoute.clientCertificates.header }}
+{{- end }}
 {{- end }}

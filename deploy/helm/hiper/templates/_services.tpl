@@ -11,6 +11,7 @@ metadata:
   {{- end }}
 spec:
   type: {{ $service.type }}
+  ipFamilyPolicy: {{ .root.Values.ipFamilyPolicy }}
   selector:
     {{- include "hiper.selector" . | nindent 4 }}
   ports:
@@ -19,7 +20,8 @@ spec:
       targetPort: http
 {{- end }}
 
-{{/* A name for Prometheus to find a worker's pods by. Takes root, component. */}}
+{{/* A name for Prometheus to find a component's pods by: not that of the Service for clients, which may be open to the
+     world. Takes root, component, suffix. */}}
 {{- define "hiper.metricsService" -}}
 apiVersion: v1
 kind: Service
@@ -27,12 +29,13 @@ metadata:
   {{- include "hiper.metadata" . | nindent 2 }}
 spec:
   clusterIP: None
+  ipFamilyPolicy: {{ .root.Values.ipFamilyPolicy }}
   selector:
     {{- include "hiper.selector" . | nindent 4 }}
   ports:
-    - name: http
+    - name: metrics
       port: 9000
-      targetPort: http
+      targetPort: metrics
 {{- end }}
 
 {{/* Takes root, component. */}}

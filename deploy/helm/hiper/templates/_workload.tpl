@@ -1,4 +1,5 @@
-{{/* The Deployment of a component. Takes root, component, port (of the HTTP listener) and scaled (by somebody else). */}}
+{{/* The Deployment of a component. Takes root, component, serves (whether it has a port for clients) and scaled (by
+     somebody else). */}}
 {{- define "hiper.deployment" -}}
 {{- $own := index .root.Values .component -}}
 apiVersion: apps/v1
@@ -34,7 +35,7 @@ spec:
 {{/* Pods start anew when these change. Not the Secrets' own contents: generated ones would differ in every rendering. */}}
 {{- define "hiper.checksum" -}}
 {{- $values := .Values }}
-{{- $secrets := list $values.store $values.broker $values.tokens $values.admin }}
+{{- $secrets := list $values.store $values.broker $values.tokens $values.admin $values.limitsStorage }}
 {{- printf "%s%s" (include "hiper.configuration" .) ($secrets | toJson) | sha256sum }}
 {{- end }}
 
@@ -82,6 +83,9 @@ volumes:
     emptyDir:
       sizeLimit: {{ dig "spool" "sizeLimit" "64Mi" $own }}
   {{- include "hiper.volumes" . | nindent 2 }}
+  {{- with $own.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{/* What every pod has that runs the services' image. */}}
@@ -110,19 +114,23 @@ envFrom:
 env:
   {{- include "hiper.env" . | nindent 2 }}
 ports:
+  {{- if .serves }}
   - name: http
-    containerPort: {{ .port }}
+    containerPort: 8000
+  {{- end }}
+  - name: metrics
+    containerPort: 9000
 startupProbe:
-  httpGet: {path: /livez, port: http}
+  httpGet: {path: /livez, port: metrics}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /livez, port: http}
+  httpGet: {path: /livez, port: metrics}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /readyz, port: http}
+  httpGet: {path: /readyz, port: metrics}
   periodSeconds: 5
   timeoutSeconds: 3
 {{- with .root.Values.shutdown.preStopSeconds }}
@@ -140,11 +148,21 @@ volumeMounts:
     mountPath: /etc/hiper/{{ .name }}
     readOnly: true
   {{- end }}
+  {{- with (index .root.Values .component).extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{/* Files of a component, each volume mounted at /etc/hiper/{its name}. Only auth gets the private key. */}}
 {{- define "hiper.volumes" -}}
 {{- $values := .root.Values }}
+{{- with include "hiper.secretSources" . | trim }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- . | nindent 6 }}
+{{- end }}
 {{- $tokens := and (include "hiper.asymmetric" .root) (has .component (list "ingest" "auth")) }}
 {{- if and $tokens (eq .component "auth") }}
 - name: signing

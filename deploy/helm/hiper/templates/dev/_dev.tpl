@@ -10,6 +10,7 @@ kind: Service
 metadata:
   {{- include "hiper.metadata" . | nindent 2 }}
 spec:
+  ipFamilyPolicy: {{ .root.Values.ipFamilyPolicy }}
   selector:
     {{- include "hiper.selector" . | nindent 4 }}
   ports:
@@ -51,6 +52,9 @@ spec:
           resources:
             {{- toYaml $own.resources | nindent 12 }}
           {{- include .container .root | nindent 10 }}
+        {{- if eq .component "minio" }}
+        {{- include "hiper.devStoreUsers" .root | nindent 8 }}
+        {{- end }}
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 256Mi}
@@ -58,7 +62,9 @@ spec:
         - name: config
           secret:
             secretName: {{ include "hiper.fullname" .root }}-rabbitmq
-            items: [{key: rabbitmq.conf, path: rabbitmq.conf}]
+            items: [{key: rabbitmq.conf, path: rabbitmq.conf}, {key: definitions.json, path: definitions.json}]
+        {{- else }}
+        {{- include "hiper.devMinioVolumes" .root | nindent 8 }}
         {{- end }}
         {{- if not $own.persistence.enabled }}
         - name: data
