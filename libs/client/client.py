@@ -12,15 +12,17 @@ import aiohttp
 from yarl import URL
 
 from libs.client.devices import Devices
-from libs.client.downloads import Downloader
+from libs.client.downloads import Demands, Downloader
 from libs.client.errors import HiperError
 from libs.client.files import Files
 from libs.client.models import DownloadResult, FileEntry, State, Status, UploadResult
 from libs.client.names import RemoteFile
 from libs.client.pacing import Ceiling, Pacing
+from libs.client.ratelimit import RateLimit
 from libs.client.retry import Notify, Patience
-from libs.client.sinks import FileSink, StreamSink
+from libs.client.sinks import FileSink
 from libs.client.sources import open_source, sha256_of
+from libs.client.targets import already_there, open_sink
 from libs.client.tokens import ClientCredentials, TokenProvider
 from libs.client.transport import Transport
 from libs.client.uploads import Uploader
@@ -41,7 +43,7 @@ class HiperClient:
     Every method raises HiperError (libs/client/errors.py) and, for local files, OSError. A cancelled or broken
     transfer is taken up again by the same call, from where it was. `retry_for`: seconds without any progress
     after which a transfer gives up; `on_retry` is told what failed and how long the client waits. `tls`: whom to trust,
-    and the certificate to show (`libs.client.identity`).
+    and the certificate to show (`libs.client.identity`). `limit_rate`: bytes per second of all transfers together.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class HiperClient:
         retry_for: float = TRANSFER_PATIENCE,
         on_retry: Notify | None = None,
         tls: ssl.SSLContext | None = None,
+        limit_rate: float | None = None,
     ) -> None:
         self._tls = tls
+        self._limit = RateLimit(limit_rate)
         self.server = check_server(server)
         self._login = (device_id, client_secret)
         self.tokens = tokens
@@ -125,23 +129,31 @@ class HiperClient:
         *,
         owner: str | None = None,
         progress: Progress | None = None,
+        replace: bool = True,
+        replace_unverified: bool = False,
+        require_digest: bool = False,
     ) -> DownloadResult:
         """Download a complete file to a path, or into a binary stream.
 
-        A path gets the file at the end and whole, replacing what was there; until then the bytes are in
-        `{dest}.part`, which the next call takes up. `progress` is called with the bytes that are here and the
-        total. Raises NotFoundError, IncompleteError, ChecksumError.
+        A path gets the file at the end and whole; until then the bytes are in `{dest}.part`, which the next call takes
+        up, and which belongs to one process at a time. A file that is there is replaced unless replace=False; with a
+        file that the server knows no digest of only with replace_unverified=True. Nothing is fetched if it is equal.
+        Named pipes and character devices are written into. `progress` is called with the bytes that are here and the
+        total. Raises NotFoundError, IncompleteError, ChecksumError, TargetExistsError, UnverifiableError.
         """
-        file = RemoteFile.of(filename, owner)
-        path = Path(dest) if isinstance(dest, (str, Path)) else None
-        sink = FileSink(path) if path else StreamSink(dest)  # type: ignore[arg-type]  # not a path: a stream
+        file, patience = RemoteFile.of(filename, owner), self._patience()
+        sink = await open_sink(dest, replace=replace)
+        path = Path(dest) if isinstance(sink, FileSink) else None  # type: ignore[arg-type]  # no stream then
         try:
-            if isinstance(sink, FileSink):
-                await sink.resume()
-            task = Downloader(self._transport, self._files, file, sink, self._patience(), progress or _ignore)
-            verified = await task.run()
-            sha256 = sink.sha256().hex()
-            return DownloadResult(filename, path, sink.offset, task.received, sha256, verified is not None)
+            if isinstance(sink, FileSink) and (there := await already_there(self._files, file, sink, patience)):
+                return DownloadResult(filename, path, there.size, 0, there.sha256.hex(), True)
+            task = Downloader(
+                self._transport, self._files, file, sink, patience, progress or _ignore,
+                Demands(require_digest, replace_unverified), self._limit,
+            )  # fmt: skip
+            sha256 = await task.run()
+            verified = sink.version.sha256 is not None
+            return DownloadResult(filename, path, sink.offset, task.received, sha256.hex(), verified)
         finally:
             await sink.close()
 

@@ -8,7 +8,7 @@ import typer
 
 from libs.client.bars import Reporter, reporter
 from libs.client.client import JOBS, TRANSFER_PATIENCE, HiperClient
-from libs.client.console import client, complain, err, fail, run, say
+from libs.client.console import client, complain, err, run, say
 from libs.client.errors import HiperError
 from libs.client.models import UploadResult
 from libs.client.sizes import format_size, parse_size
@@ -121,13 +121,11 @@ def download(
       hiper download --owner car-7 drive-0417.mcap -o - | mcap info /dev/stdin
     """
     target = sys.stdout.buffer if output == "-" else _target(name, output)
-    if isinstance(target, Path) and target.exists() and not force:
-        fail(HiperError(f"{target} exists", "replace it with --force, or choose another place with -o"))
 
     async def work() -> None:
         with reporter(err()) as shown:
             async with client(retry_for, shown.retrying) as hiper:
-                result = await hiper.download(name, target, owner=owner, progress=shown.track(name))
+                result = await hiper.download(name, target, owner=owner, progress=shown.track(name), replace=force)
         if result.path:
             verified = "verified" if result.verified else "the server knows no digest to verify it by"
             say(f"{result.path}: downloaded, {format_size(result.total_size)} ({verified})")

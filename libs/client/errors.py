@@ -87,6 +87,14 @@ class SourceChangedError(HiperError):
     """The bytes changed while they were being transferred."""
 
 
+class TargetExistsError(HiperError):
+    """What is where a download should go is not to be replaced."""
+
+
+class UnverifiableError(HiperError):
+    """The server knows no digest of the file, and one is needed."""
+
+
 class ChecksumError(HiperError):
     """The downloaded bytes are not those that the server has."""
 

@@ -2,28 +2,29 @@
 
 import asyncio
 import hashlib
-import os
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from libs.client.errors import HiperError, SourceChangedError
-
-HASH_BLOCK = 4 * 2**20  # bytes
+from libs.client.errors import SourceChangedError
+from libs.client.partfile import PartFile
+from libs.client.versions import Version
 
 
 class Sink(Protocol):
-    """`offset`: how many bytes it has, gap-free from byte 0; `etag`: of which version ("" before the first)."""
+    """`offset`: how many bytes it has, gap-free from byte 0; `version`: what is known of the version that they are of;
+    `replaces`: whether it takes the place of a file. Functions that touch the disk raise OSError."""
 
     offset: int
-    etag: str
+    version: Version
+    replaces: bool
 
-    async def begin(self, etag: str) -> None:
+    async def begin(self, version: Version) -> None:
         """Throw away what is there; the bytes from 0 of this version follow."""
         ...
 
     async def write(self, block: bytes) -> None: ...
 
-    def sha256(self) -> bytes:
+    async def sha256(self) -> bytes:
         """Of all bytes so far."""
         ...
 
@@ -31,8 +32,8 @@ class Sink(Protocol):
         """The bytes are verified: make them durable, under their final name."""
         ...
 
-    async def discard(self) -> None:
-        """The bytes are wrong: keep nothing for a later resume."""
+    async def discard(self) -> str:
+        """The bytes are wrong: keep nothing for a later resume. Returns what the user is to do."""
         ...
 
     async def close(self) -> None:
@@ -41,122 +42,86 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """`{path}.part`, and beside it `{path}.part.etag` with the version that its bytes are of.
+    """Gathers beside `path` (`PartFile`) and is renamed to it at the end, and only then: what is at `path` is always a
+    whole file. With replace=False nothing that is at `path` is replaced."""
 
-    Renamed to `path` at the end, and only then: what is at `path` is always a whole file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._part = path.with_name(f"{path.name}.part")
-        self._note = path.with_name(f"{path.name}.part.etag")
-        self._sha = hashlib.sha256()
-        self._file: BinaryIO | None = None
+    def __init__(self, path: Path, *, replace: bool = True) -> None:
+        self.path = path
+        self.replace = replace
+        self.replaces = path.exists()
+        self._part = PartFile(path)
         self.offset = 0
-        self.etag = ""
+        self.version = Version()
 
     async def resume(self) -> None:
-        """Take up what an earlier download left, if anything. Raises OSError."""
-        await asyncio.to_thread(self._open)
-        while self._file and (block := await asyncio.to_thread(self._file.read, HASH_BLOCK)):
-            self._sha.update(block)
-            self.offset += len(block)
+        """Take up what an earlier download left, if anything. Raises HiperError where another process is at it."""
+        self.offset, self.version = await asyncio.to_thread(self._part.take_up)
 
-    async def begin(self, etag: str) -> None:
-        self._sha, self.offset, self.etag = hashlib.sha256(), 0, etag
-        await asyncio.to_thread(self._truncate)
+    async def begin(self, version: Version) -> None:
+        self.offset, self.version = 0, version
+        await asyncio.to_thread(self._part.begin, version)
 
     async def write(self, block: bytes) -> None:
-        await asyncio.to_thread(self._append, block)
+        await asyncio.to_thread(self._part.write, block, self.offset)
         self.offset += len(block)
 
-    def sha256(self) -> bytes:
-        return self._sha.digest()
+    async def sha256(self) -> bytes:
+        return await asyncio.to_thread(self._part.sha256)
 
     async def finish(self) -> None:
-        await asyncio.to_thread(self._publish)
+        # What came to the name during the download is no file that somebody asked to replace.
+        await asyncio.to_thread(self._part.publish, replace=self.replace and self.replaces)
 
-    async def discard(self) -> None:
-        await self.close()
-        await asyncio.to_thread(self._remove, self._note, self._part)
+    async def discard(self) -> str:
+        await asyncio.to_thread(self._part.remove)
+        return "nothing was kept; download it again"
 
     async def close(self) -> None:
-        if self._file:
-            await asyncio.to_thread(self._file.close)
-            self._file = None
-
-    def _open(self) -> None:
-        if self._note.exists() and self._part.exists():
-            self.etag = self._note.read_text(encoding="utf-8")
-            self._file = self._part.open("r+b")
-
-    def _truncate(self) -> None:
-        """Never the new version's note beside the old version's bytes."""
-        if self._file:
-            self._file.seek(0)
-            self._file.truncate()
-        else:
-            self._file = self._open_new()
-        self._note.write_text(self.etag, encoding="utf-8")
-
-    def _open_new(self) -> BinaryIO:
-        """Bytes without a note beside them are not of a download: they are somebody's."""
-        if not self._note.exists() and self._part.exists() and self._part.stat().st_size:
-            raise HiperError(
-                f"{self._part} is in the way: no download left it there", "move it, or download to another path"
-            )
-        return self._part.open("w+b")
-
-    def _append(self, block: bytes) -> None:
-        assert self._file is not None  # noqa: S101  # begin() or resume() comes first
-        self._file.seek(self.offset)  # a write that failed may have moved it
-        self._file.write(block)
-        self._sha.update(block)
-
-    def _publish(self) -> None:
-        assert self._file is not None  # noqa: S101  # see _append
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._part.replace(self._path)
-        self._remove(self._note)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-    @staticmethod
-    def _remove(*paths: Path) -> None:
-        for path in paths:
-            path.unlink(missing_ok=True)
+        await asyncio.to_thread(self._part.close)
 
 
 class StreamSink:
-    """A pipe or standard output. It survives broken connections, but not a new version of the file."""
+    """A pipe, a device or standard output. It survives broken connections, but not a new version of the file.
+    `owned`: whether the stream is closed in the end."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    replaces = False
+
+    def __init__(self, stream: BinaryIO, *, owned: bool = False) -> None:
         self._stream = stream
+        self._owned = owned
         self._sha = hashlib.sha256()
         self.offset = 0
-        self.etag = ""
+        self.version = Version()
 
-    async def begin(self, etag: str) -> None:
+    async def begin(self, version: Version) -> None:
         if self.offset:
-            raise SourceChangedError("the file changed on the server after some of it was written", "download it again")
-        self.etag = etag
+            raise SourceChangedError(
+                "the file changed on the server, or cannot be recognized, after some of it was written",
+                "download it again",
+            )
+        self.version = version
 
     async def write(self, block: bytes) -> None:
-        await asyncio.to_thread(self._stream.write, block)
+        await asyncio.to_thread(_write_all, self._stream, block)
         self._sha.update(block)
         self.offset += len(block)
 
-    def sha256(self) -> bytes:
+    async def sha256(self) -> bytes:
         return self._sha.digest()
 
     async def finish(self) -> None:
         await asyncio.to_thread(self._stream.flush)
 
-    async def discard(self) -> None:
-        """What was written cannot be taken back; the error says so."""
+    async def discard(self) -> str:
+        return "do not use what was written, it cannot be taken back; download it again"
 
     async def close(self) -> None:
-        """The stream belongs to the caller."""
+        if self._owned:
+            await asyncio.to_thread(self._stream.close)
+
+
+def _write_all(stream: BinaryIO, block: bytes) -> None:
+    """A raw stream may take less than it is given."""
+    view = memoryview(block)
+    while view:
+        view = view[stream.write(view) :]
