@@ -18,8 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from libs.common.answers import Pace
-from libs.common.http1 import bounded
+from libs.common.http1 import protocol_of
 from libs.common.listening import listen
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.telemetry import configure_logging
@@ -120,11 +119,8 @@ def uvicorn_config(settings: Settings, app: FastAPI, port: int) -> uvicorn.Confi
         app,
         host=settings.host,
         port=port,
-        http=bounded(
-            settings.header_timeout,
-            settings.max_header_bytes,
-            Pace(settings.answer_least_rate, settings.answer_idle_timeout),
-        ),
+        http=protocol_of(settings),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

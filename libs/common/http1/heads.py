@@ -1,4 +1,4 @@
-"""HTTP/1.1 with bounds on what comes before the application hears of a request.
+"""Bounds on what comes before the application hears of a request.
 
 uvicorn waits for headers for as long as they take, and takes as many as come: a few thousand silent connections, or
 one that never stops sending headers, would end the process.
@@ -6,42 +6,28 @@ one that never stops sending headers, would end the process.
 
 import json
 from asyncio import TimerHandle, Transport
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from libs.common.answers import AnswerWatch, Pace
+from libs.common.http1.lingering import LingeringProtocol
+from libs.common.http1.messages import BadHead, Phase
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import count
 
 MAX_FIELDS = 100  # header fields of one request, trailers included
 
 
-class _Phase(Enum):
-    IDLE = "between two requests"
-    HEAD = "within the request line and headers"
-    BODY = "after the headers"
+class BoundedProtocol(LingeringProtocol):
+    """A protocol whose connections end when a head is too slow (seconds), or with 431 when it is too large (bytes). An
+    answer must be read at `pace`."""
 
-
-class BadHead(Exception):
-    """Ends the parsing of a request."""
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose connections end when a head is too slow (seconds), or with 431 when it is too large
-    (bytes). A body that is still coming after its answer gets as long as a head. An answer must be read at `pace`."""
-
-    header_timeout = 10.0
     max_header_bytes = 32 * 1024
     pace = Pace(1024, 60)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._phase = _Phase.HEAD  # a new connection owes a request
         self._fields = 0
-        self._names_host = False
         self._head_bytes = 0  # of the fields that are complete
         self._swallowed = 0  # bytes in a row that the parser made nothing of yet
         self._timer: TimerHandle | None = None
@@ -57,23 +43,21 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.IDLE:
-            self._phase = _Phase.HEAD  # even by a blank line
+        if self._phase is Phase.IDLE:
+            self._phase = Phase.HEAD  # even by a blank line
         self._swallowed += len(data)
         super().data_received(data)
         if self.transport.is_closing():
-            return
-        if self._swallowed > self.max_header_bytes:
+            self._disarm()
+        elif self._swallowed > self.max_header_bytes:
             self._refuse(Kind.HEADERS_TOO_LARGE)
-        elif self._phase is _Phase.HEAD or (self._phase is _Phase.BODY and self.cycle.response_complete):
+        elif self._phase is Phase.HEAD:
             self._arm()
 
     # -- what the parser tells
 
     def on_message_begin(self) -> None:
-        self._phase = _Phase.HEAD
         self._fields = self._head_bytes = 0
-        self._names_host = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -83,27 +67,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
         self._count(len(name) + len(value))
-        self._names_host = self._names_host or name.lower() == b"host"
         super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1") or (version == "1.1" and not self._names_host):  # RFC 9112, section 3.2
-            raise BadHead
-        self._advance(_Phase.BODY)
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._swallowed = 0
         super().on_body(body)
 
-    def on_message_complete(self) -> None:
-        self._advance(_Phase.IDLE)
-        super().on_message_complete()
-
-    def _advance(self, phase: _Phase) -> None:
-        self._phase, self._swallowed = phase, 0
-        self._disarm()
+    def _enter(self, phase: Phase) -> None:
+        if phase is not Phase.HEAD:
+            self._swallowed = 0
+            self._disarm()
+        super()._enter(phase)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -113,20 +87,21 @@ class BoundedProtocol(HttpToolsProtocol):
     # -- the two ends
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for any error of the parser, ours among them."""
+        """What is called for any error of the parser, ours among them."""
         too_large = self._head_bytes > self.max_header_bytes or self._fields > MAX_FIELDS
         self._refuse(Kind.HEADERS_TOO_LARGE if too_large else Kind.BAD_REQUEST, msg)
 
     def _refuse(self, kind: Kind, detail: str = "") -> None:
-        if self._phase is not _Phase.BODY and self.cycle and not self.cycle.response_complete:
-            self.cycle.keep_alive = False  # the requests before this one are answered first, and none after
+        if self._phase is not Phase.BODY and self.cycle and not self.cycle.response_complete:
+            self._stays = self.cycle.keep_alive = False  # the requests before this one are answered first, none after
             self.flow.pause_reading()
             return
-        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+        if self._phase is not Phase.BODY or not self.cycle.response_started:
             limits = f"Send at most {MAX_FIELDS} header fields and {self.max_header_bytes} bytes of them"
             problem = Problem(kind, limits if kind is Kind.HEADERS_TOO_LARGE else detail)
             count(problem)
             self.transport.write(_answer(problem))
+        self._phase = Phase.HEAD  # nothing of what follows is the rest of a body
         self.transport.close()
 
     def _arm(self) -> None:
@@ -141,15 +116,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _expire(self) -> None:
         self._timer = None
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+            self.close_now()
         else:
             self._arm()  # the answer to the request before goes out first
-
-
-def bounded(header_timeout: float, max_header_bytes: int, pace: Pace) -> type[BoundedProtocol]:
-    """The protocol with these bounds: uvicorn takes a class."""
-    bounds = {"header_timeout": header_timeout, "max_header_bytes": max_header_bytes, "pace": pace}
-    return type("BoundedProtocol", (BoundedProtocol,), bounds)
 
 
 def _answer(problem: Problem) -> bytes:
@@ -157,6 +126,6 @@ def _answer(problem: Problem) -> bytes:
     status = HTTPStatus(problem.kind.status)
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Cache-Control: no-store\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body
