@@ -35,7 +35,8 @@ ADVICE: dict[Kind, str] = {
     Kind.PRECONDITION_FAILED: f"{_ASK}, and go on with the session that it names, or start one if it names none.",
     Kind.TOO_LARGE: "**Send smaller chunks**; if it is the file that is too large (`detail` says so), give up.",
     Kind.RANGE_NOT_SATISFIABLE: "Nothing of that range is there: ask for the status.",
-    Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`: the device is over its share ([limits](limits.md)).",
+    Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`: the device is over its share ([limits](limits.md)), "
+    "or, at `/token`, too many wrong secrets came from its address.",
     Kind.TOO_MANY_UPLOADS: "Finish an upload that is open, or cancel it; then send the chunk again.",
     Kind.HEADERS_TOO_LARGE: f"{_STOP}: fewer and shorter headers, a shorter filename.",
     Kind.INTERNAL: f"{_AGAIN}, 3 times at most; then tell the operator the `X-Request-Id`.",

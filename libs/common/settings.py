@@ -86,7 +86,18 @@ class Settings(BaseSettings):
     access_token_expire_minutes: float = Field(30, gt=0, description="Life of a token, in minutes.")
     token_issuer: str = Field("hiper-auth", description="`iss` of every token.")
     token_audience: str = Field("hiper", description="`aud` of every token.")
-    admin_secret: SecretStr = Field(SecretStr(""), description="Secret of the first client, id `admin`.")
+    admin_secret: Secret = Field(
+        SecretStr(""), description="Secret of the first client, id `admin`: at least 32 bytes."
+    )
+    token_failures_per_client: int = Field(
+        10,
+        ge=0,
+        description="Wrong secrets in a minute for one client id from one address (IPv6: from one network of 64 bits). "
+        "More are looked at one after another, and answered with 429. 0: no limit.",
+    )
+    token_failures_per_address: int = Field(
+        100, ge=0, description="Likewise, for all client ids together from one address."
+    )
     test_device_secret: Secret = Field(
         SecretStr(""),
         description="Secret of a device `helm-test` that needs no registration, for a check of the whole (the chart's "

@@ -27,8 +27,11 @@ class SecretHash(BaseModel):
 
     def matches(self, secret: str, now: float) -> bool:
         """In time that does not depend on the secret. `now` is in seconds since the epoch."""
-        equal = hmac.compare_digest(_digest(self.salt, secret), self.hash)
-        return equal and not self.expired(now)
+        return self.is_of(secret) and not self.expired(now)
+
+    def is_of(self, secret: str) -> bool:
+        """Whether it is the hash of this secret, expired or not."""
+        return hmac.compare_digest(_digest(self.salt, secret), self.hash)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at

@@ -2,25 +2,37 @@
 
 import hmac
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from libs.common import audit_trail
 from libs.common.allowance import DEFAULT_CLASS
 from libs.common.authn import ADMIN, FILES_READ, FILES_WRITE, SCOPES
 from libs.common.clock import Clock
-from services.auth.client_secrets import NOBODY
+from services.auth.client_secrets import NOBODY, SecretHash
 from services.auth.devices import Devices
-from services.auth.models import ADMIN_ID, TEST_DEVICE_ID
+from services.auth.models import ADMIN_ID, TEST_DEVICE_ID, Device
+
+_SECRETS = 2  # that are compared at least: a device has the current one and, for a while, the one before
+# Read in place of a device that is not there, so that time does not tell known ids.
+_NO_DEVICE = Device(
+    device_id="nobody",
+    scopes=["files:read", "files:write"],
+    created_at=datetime.fromtimestamp(0, UTC),
+    secrets=[NOBODY],
+).model_dump_json()
 
 
 class Client(NamedTuple):
-    """`by_default`: the scopes of a token for which the client names none; at most `scopes`."""
+    """`by_default`: the scopes of a token for which the client names none; at most `scopes`. `proven_by`: the secret
+    of a device that was right."""
 
     client_id: str
     scopes: frozenset[str]
     by_default: frozenset[str]
     tokens_from: int = 0  # least `iat` of its tokens, in seconds since the epoch
     device_class: str = DEFAULT_CLASS
+    proven_by: SecretHash | None = None
 
 
 ADMINISTRATOR = Client(ADMIN_ID, frozenset(SCOPES), by_default=frozenset({ADMIN}))
@@ -56,10 +68,11 @@ class Clients:
         device = await self._devices.find(client_id)
         if device is not None:
             audit_trail.identify(device.device_id)
+        known = device or Device.model_validate_json(_NO_DEVICE)
         now = self._clock.time()
-        stored = device.secrets if device else [NOBODY]
-        matches = [hashed.matches(secret, now) for hashed in stored for secret in secrets]
-        if device is None or not any(matches):
+        stored = [*known.secrets, *[NOBODY] * (_SECRETS - len(known.secrets))]
+        matches = [hashed for hashed in stored for secret in secrets if hashed.matches(secret, now)]
+        if device is None or not matches:
             return None
         scopes = frozenset(device.scopes)
-        return Client(device.device_id, scopes, scopes, device.tokens_from, device.device_class)
+        return Client(device.device_id, scopes, scopes, device.tokens_from, device.device_class, matches[0])

@@ -48,7 +48,13 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
     "/token",
     tags=["tokens"],
     responses=problem_responses(
-        Kind.BAD_REQUEST, Kind.TOKEN_REQUEST, Kind.INVALID_CLIENT, Kind.TIMEOUT, Kind.TOO_LARGE, Kind.STORE_UNAVAILABLE
+        Kind.BAD_REQUEST,
+        Kind.TOKEN_REQUEST,
+        Kind.INVALID_CLIENT,
+        Kind.TIMEOUT,
+        Kind.TOO_LARGE,
+        Kind.TOO_MANY_REQUESTS,
+        Kind.STORE_UNAVAILABLE,
     ),
     openapi_extra=TOKEN_FORM,
 )
@@ -60,7 +66,8 @@ async def issue_token(request: Request, response: Response, auth: State) -> Toke
         request.app.state.authn.certificates.check(request.headers, wanted.client_id)
     except Uncertified as error:
         raise refused("invalid_client", str(error)) from None
-    client = await auth.clients.authenticate(wanted.client_id, wanted.secrets)
+    address = request.client.host if request.client else ""
+    client = await auth.attempts.authenticate(wanted.client_id, wanted.secrets, address)
     if client is None:
         raise refused("invalid_client", "The client is unknown, or its secret is wrong or no longer valid")
     scopes = client.by_default if wanted.scopes is None else wanted.scopes

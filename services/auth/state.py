@@ -9,6 +9,7 @@ from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore
 from libs.common.tokens import TokenIssuer
+from services.auth.attempts import Attempts
 from services.auth.clients import ADMINISTRATOR, TEST_DEVICE, Clients
 from services.auth.devices import Devices
 from services.auth.ledger import Ledger
@@ -21,7 +22,7 @@ class Auth:
     issuer: TokenIssuer
     ledger: Ledger
     devices: Devices
-    clients: Clients
+    attempts: Attempts
     classes: frozenset[str]
     body_timeout: float
 
@@ -30,15 +31,16 @@ class Auth:
         cls, settings: Settings, store: ObjectStore, revocations: Revocations, clock: Clock | None = None
     ) -> "Auth":
         """`store` is the auth bucket; `revocations` is this process's view, shared with its `Authn`.
-        Raises ConfigurationError when the settings have no usable signing key."""
+        Raises ConfigurationError when the settings have no usable signing key or storage of limits."""
         clock = clock or SystemClock()
         issuer = TokenIssuer(settings, clock)
         ledger = Ledger(store, revocations, issuer.life, clock)
         devices = Devices(store, ledger, settings.secret_overlap, clock)
         fixed = {ADMINISTRATOR: settings.admin_secret, TEST_DEVICE: settings.test_device_secret}
         clients = Clients(devices, {client: secret.get_secret_value() for client, secret in fixed.items()}, clock)
+        attempts = Attempts(clients, settings)
         classes = frozenset({DEFAULT_CLASS, *settings.limits_classes})
-        return cls(issuer, ledger, devices, clients, classes, settings.body_idle_timeout)
+        return cls(issuer, ledger, devices, attempts, classes, settings.body_idle_timeout)
 
     def known_class(self, name: str) -> str:
         """The name, if it is a class of devices. Raises Problem BAD_REQUEST: a device of a class that does not exist

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from libs.common.allowance import DEFAULT_CLASS, Allowance, Share
 from libs.common.names import FLEET
 from libs.common.problems import Kind, Problem, later
+from libs.common.rates import Rates, Window, window
 from libs.common.settings import Settings
 from libs.common.tokens import Principal
-from services.ingest.rates import Rates, Window, window
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ GIVEN: Values = {
     },
     "broker": {"url": "amqps://user:given-broker@rabbitmq.example.com/"},
     "limitsStorage": {"uri": "redis://:given-limits@redis.example.com:6380/0"},
-    "admin": {"secret": "given-admin"},
+    "admin": {"secret": "given-admin-" + "a" * 32},
 }
 CLUSTER: Values = merge(EXTERNAL, {"broker": {"existingSecret": "", "rabbitmqCluster": {"create": True}}})
 PEER = {"namespaceSelector": {"matchLabels": {"name": "edge"}}}

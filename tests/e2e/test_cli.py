@@ -19,7 +19,7 @@ from libs.client.cli import app
 from tests.ports import free_port
 
 Hiper = Callable[..., Result]
-ADMIN_SECRET = "admin-secret-of-the-tests"
+ADMIN_SECRET = "admin-secret-of-the-tests-" + "a" * 16
 ROOT = Path(__file__).parents[2]
 
 

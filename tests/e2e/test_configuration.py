@@ -43,6 +43,8 @@ def reason(said: str) -> str:
     [
         ({"SECRET_KEY": "short"}, "SECRET_KEY: is 5 bytes long; it must have at least 32 (try: openssl rand -hex 32)"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({"ADMIN_SECRET": "x"}, "ADMIN_SECRET: is 1 bytes long; it must have at least 32 (try: openssl rand -hex 32)"),
+        ({"SECRET_KEY_PREVIOUS": "x" * 31}, "SECRET_KEY_PREVIOUS: is 31 bytes long; it must have at least 32"),
         ({"ALGORITHM": "none"}, "ALGORITHM: Input should be 'HS256'"),
         ({"MAX_CHUNK_SIZE": "10", "MAX_FILE_SIZE": "9"}, "MAX_CHUNK_SIZE (10) must not be larger than MAX_FILE_SIZE"),
         ({"ALGORITHM": "RS256"}, "JWKS_URL, PUBLIC_KEY_FILES or PRIVATE_KEY_FILE must be set"),

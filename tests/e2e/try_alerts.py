@@ -39,6 +39,8 @@ SETTINGS = {
     "STALE_THRESHOLD": "6",
     "BODY_LEAST_RATE": "0",
     "LOG_LEVEL": "WARNING",
+    "TOKEN_FAILURES_PER_CLIENT": "0",
+    "TOKEN_FAILURES_PER_ADDRESS": "0",
 }
 WRONG = "sha-256=:" + "A" * 43 + "=:"
 

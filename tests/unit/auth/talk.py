@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-ADMIN_SECRET = "admin secret with + and %41, ä"
+ADMIN_SECRET = "admin secret with + and %41, ä, of 32 bytes or more"
 GRANT = {"grant_type": "client_credentials"}
 
 

@@ -15,7 +15,7 @@ from libs.common.settings import Settings
 from services.embedded.app import build_app
 from tests.unit.client.live import CuttingProxy, LiveServer
 
-ADMIN_SECRET = "admin-secret-of-the-tests"
+ADMIN_SECRET = "admin-secret-of-the-tests-" + "a" * 16
 
 
 @pytest.fixture(scope="package", autouse=True)

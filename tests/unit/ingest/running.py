@@ -16,7 +16,7 @@ from tests.unit.ingest.talk import until
 from tests.unit.keyrings import SECRET, plain_settings
 
 OWNER = "car-7"
-ADMIN_SECRET = "admin secret of the tests"
+ADMIN_SECRET = "admin secret of the tests, long enough"
 SPEED = 4
 
 

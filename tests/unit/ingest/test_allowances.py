@@ -5,19 +5,19 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
-from limits.aio.storage import MemoryStorage
 from structlog.testing import capture_logs
 
+from libs.common.rates import Rates, window
 from libs.common.settings import Settings
 from libs.common.tokens import TokenIssuer
 from services.embedded.app import build_app
-from services.ingest.rates import Rates, window
 from tests.unit.ingest.running import OWNER, make_settings, park, token_for
 from tests.unit.ingest.talk import CountedBody, Device, accepted, framed, refused
+from tests.unit.shared_storage import SharedStorage
 
 CONTENT = bytes(range(250)) * 4
 
@@ -271,26 +271,12 @@ async def test_what_is_published_to_the_fleet_counts_for_nobody(tmp_path: Path) 
 # -- the storage of the counters
 
 
-class SharedStorage(MemoryStorage):
-    """A storage that several processes share, and that can be away; known to the library by its scheme."""
-
-    STORAGE_SCHEME = ["async+shared"]  # noqa: RUF012  # as in the library
-    mode: ClassVar = "there"
-
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        if self.mode == "broken":
-            raise ConnectionError("refused")
-        if self.mode == "silent":
-            await asyncio.sleep(3600)
-        return await super().incr(key, expiry, amount)
-
-
 @pytest.mark.parametrize("mode", ["broken", "silent"])
 async def test_while_the_storage_is_away_nothing_is_limited_and_the_log_says_so(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedStorage, "mode", mode)
-    monkeypatch.setattr("services.ingest.rates.PATIENCE", 0.05)
+    monkeypatch.setattr("libs.common.rates.PATIENCE", 0.05)
     rates, once = Rates("shared://"), window("requests", "requests", 0.1, 1)
     with capture_logs() as logs:
         assert all([await rates.take(once, OWNER) for _ in range(50)])
@@ -299,7 +285,7 @@ async def test_while_the_storage_is_away_nothing_is_limited_and_the_log_says_so(
 
 
 async def test_once_the_storage_is_back_it_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.ingest.rates.PAUSE", 0.0)
+    monkeypatch.setattr("libs.common.rates.PAUSE", 0.0)
     rates, once = Rates("shared://"), window("requests", "requests", 0.1, 1)
     monkeypatch.setattr(SharedStorage, "mode", "broken")
     assert await rates.take(once, OWNER)

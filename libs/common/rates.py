@@ -1,4 +1,4 @@
-"""Counting requests and bytes per device in sliding windows, on a storage that may be away."""
+"""Counting requests, bytes and failures in sliding windows, on a storage that may be away."""
 
 import asyncio
 import math

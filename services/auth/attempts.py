@@ -1,0 +1,139 @@
+"""Guessing at secrets: how many wrong ones are taken, and what happens to more.
+
+Devices' secrets are 256 random bits that no number of guesses finds; the admin's was chosen by a person, and each guess
+costs a look into the store. Beyond the limit guesses are therefore looked at one after another. It is no lock: whoever
+sends the right secret gets through while others guess at it, and a device whose secret was right before does not even
+wait.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
+from time import monotonic
+
+from libs.common.problems import Kind, Problem, later
+from libs.common.rates import Rates, Window, window
+from libs.common.recent import Recent
+from libs.common.settings import Settings
+from services.auth.client_secrets import SecretHash
+from services.auth.clients import Client, Clients
+from services.auth.grant import NO_STORE
+
+PER = 60.0  # seconds in which failures are counted
+PACE = 0.05  # seconds that a guess beyond the limit takes
+MOST_WAITING = 40  # such guesses of one address; more are not looked at
+FLOOR = 0.1  # seconds before which no guess is answered, so that the store's time does not tell known ids
+KNOWN_FOR = 86400.0  # seconds for which a secret that was right is remembered
+MOST_KNOWN = 10_000
+
+
+@dataclass
+class _Lane:
+    """Guesses beyond the limit, from one address."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
+class Attempts:
+    """Authenticates clients as `Clients` does, and bounds wrong secrets for each client id from each address, and for
+    each address. They are counted in LIMITS_STORAGE_URI, and in this process for when that is away."""
+
+    def __init__(self, clients: Clients, settings: Settings) -> None:
+        """Raises ConfigurationError."""
+        self._clients = clients
+        uris = {"memory://", settings.limits_storage_uri.get_secret_value()}
+        self._counts = [Rates(uri) for uri in sorted(uris)]
+        self._per_client = _failures("token-client", settings.token_failures_per_client)
+        self._per_address = _failures("token-address", settings.token_failures_per_address)
+        self._under_way = Counter[str]()
+        self._lanes: dict[str, _Lane] = {}
+        self._known = Recent[SecretHash](KNOWN_FOR, MOST_KNOWN)
+
+    async def authenticate(self, client_id: str, secrets: Sequence[str], address: str) -> Client | None:
+        """The client, if one of the secrets is its own; else None. Raises Problem TOO_MANY_REQUESTS for a wrong secret
+        beyond the limits, or one that is not looked at; and StoreUnavailable."""
+        began, network = monotonic(), network_of(address)
+        pair = f"{network} {hashlib.sha256(client_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+        beyond = await self._beyond(pair, network) and not self._knows(client_id, secrets)
+        self._under_way[pair] += 1
+        try:
+            if beyond:
+                async with self._turn(network):
+                    client = await self._clients.authenticate(client_id, secrets)
+            else:
+                client = await self._clients.authenticate(client_id, secrets)
+            if client is None:
+                await self._count(pair, network)
+        finally:
+            self._under_way[pair] -= 1
+            if not self._under_way[pair]:
+                del self._under_way[pair]
+        if client is not None:
+            if client.proven_by is not None:
+                self._known.put(client_id, client.proven_by)
+            return client
+        await asyncio.sleep(began + FLOOR - monotonic())
+        if beyond:
+            raise _too_many()
+        return None
+
+    def _knows(self, client_id: str, secrets: Sequence[str]) -> bool:
+        """Whether one of the secrets was right before. It may have ended since."""
+        known = self._known.get(client_id)
+        return known is not None and any(map(known.is_of, secrets))
+
+    async def _beyond(self, pair: str, network: str) -> bool:
+        """Whether a limit is reached, if all that is under way fails."""
+        for limit, who, more in (
+            (self._per_client, pair, self._under_way[pair]),
+            (self._per_address, network, 0),
+        ):
+            if limit and any([(await count.left(limit, who)).remaining <= more for count in self._counts]):
+                return True
+        return False
+
+    async def _count(self, pair: str, network: str) -> None:
+        for limit, who in ((self._per_client, pair), (self._per_address, network)):
+            if limit:
+                for count in self._counts:
+                    await count.take(limit, who)
+
+    @asynccontextmanager
+    async def _turn(self, network: str) -> AsyncIterator[None]:
+        lane = self._lanes.setdefault(network, _Lane())
+        if lane.waiting >= MOST_WAITING:
+            raise _too_many()
+        lane.waiting += 1
+        try:
+            async with lane.lock:
+                await asyncio.sleep(PACE)
+                yield
+        finally:
+            lane.waiting -= 1
+            if not lane.waiting:
+                del self._lanes[network]
+
+
+def network_of(address: str) -> str:
+    """What one customer of a provider has: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]  # of a transport that has no addresses
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def _failures(name: str, most: int) -> Window | None:
+    return window(name, "failures", most / PER, most) if most else None
+
+
+def _too_many() -> Problem:
+    detail = "Too many wrong secrets came from this address. Check the secret, and try again later."
+    return Problem(Kind.TOO_MANY_REQUESTS, detail, headers=NO_STORE | later(2, 8), limit="token-failures")
