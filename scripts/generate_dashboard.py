@@ -39,6 +39,10 @@ def gauge(how: str, metric: str, by: str = "") -> str:
 
 NO_PROBES = "/upload|/files.*|/token|/devices.*"
 ROWS: dict[str, list[Panel]] = {
+    "Processes": [
+        Panel("Ready", "short", "1: every process of the service has what it needs. 0: one waits for it.",
+              {"{{service}} {{need}}": gauge("min", "hiper_ready", "service, need")}),
+    ],
     "Devices": [
         Panel("Chunks", "reqps", "Requests to /upload by status.",
               {"{{status}}": rate("hiper_http_requests_total", "status", route="/upload")}),
@@ -50,6 +54,10 @@ ROWS: dict[str, list[Panel]] = {
               {"{{step}}": quantile(0.95, "hiper_chunk_step_duration_seconds", "step")}),
         Panel("Requests by route, 95 %", "s", "From the headers to the last byte of the answer.",
               {"{{route}}": quantile(0.95, "hiper_http_request_duration_seconds", "route", route=NO_PROBES)}),
+        Panel("Answers cut", "ops", "Connections that were ended because the client read its answer too slowly.",
+              {"cut": rate("hiper_http_answers_cut_total")}),
+        Panel("Audit trail", "ops", "Security events; `failure` of authentication_failed: refused logins.",
+              {"{{event}} {{outcome}}": rate("hiper_audit_events_total", "event, outcome")}),
         Panel("Bodies under way", "bytes", "In memory up to the budget, the rest on disk.",
               {"{{where}}": gauge("sum", "hiper_ingest_buffered_bytes", "where"),
                "budget": gauge("sum", "hiper_ingest_memory_budget_bytes")}),
@@ -96,6 +104,8 @@ ROWS: dict[str, list[Panel]] = {
                "handler failed": rate("hiper_bus_handlers_failed_total")}),
         Panel("Handling, 95 %", "s", "Of an event by the assembler, waits for the store included.",
               {"{{type}}": quantile(0.95, "hiper_bus_handle_duration_seconds", "type")}),
+        Panel("In the broker's queues", "short", "Messages that wait for an assembler; dead letters, at most 10,000.",
+              {"{{queue}}": gauge("max", "hiper_bus_queue_messages", "queue")}),
         Panel("What sweeps find", "ops", "Files that need a look, by why.",
               {"{{need}}": rate("hiper_sweep_findings_total", "need")}),
     ],

@@ -11,12 +11,19 @@ import libs.common.bus._metrics
 import libs.common.store.metered
 import libs.common.web.access
 import libs.common.web.errors
+import libs.common.web.probes
 import services.assembler.metrics
 import services.ingest.metrics
 import services.janitor.metrics
 
 MODULES: dict[str, tuple[ModuleType, ...]] = {
-    "every service": (libs.common.web.access, libs.common.web.errors, libs.common.answers, libs.common.store.metered),
+    "every service": (
+        libs.common.web.access,
+        libs.common.web.errors,
+        libs.common.web.probes,
+        libs.common.answers,
+        libs.common.store.metered,
+    ),
     "auth, ingest": (libs.common.audit_trail,),
     "ingest": (services.ingest.metrics,),
     "ingest, assembler, janitor": (libs.common.bus._metrics,),

@@ -1,4 +1,5 @@
-"""What a process needs of its store, made and tried at start, however long the store takes to come."""
+"""What a process needs of its store: made and tried at start, however long the store takes to come, and looked for as
+long as the process runs."""
 
 import asyncio
 import random
@@ -17,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds
 REFUSALS = 5  # in a row, in about 5 seconds: a store that is starting may not know its users yet
+LOOK_INTERVAL = 10.0  # seconds between two looks while all is there
+LOOK_AGAIN = 2.0  # seconds between two looks while something is missing
+LOOKS_FAILED = 3  # in a row: then the process is not ready; one lost answer takes no replica away
 
 GiveUp = Callable[[ConfigurationError], None]
 """Ends the process, for a reason that no waiting cures."""
@@ -41,6 +45,14 @@ class BucketNeed:
             await self._may("be written", lambda: self.store.put(PROBE, b""))
             await self._may("be deleted from", lambda: self.store.delete_many([PROBE]))
 
+    async def look(self) -> None:
+        """See that the bucket is there; make nothing. Raises StoreUnavailable; StoreRefused for one that is gone."""
+
+        async def listed() -> None:
+            await self.store.list(PROBE, limit=1)
+
+        await self._may("be listed", listed)
+
     async def _read(self) -> None:
         with suppress(ObjectNotFound):
             await self.store.stat(self.reads)
@@ -54,8 +66,12 @@ class BucketNeed:
 
 class Preparation:
     """Meets needs in the background, so that a process starts, and says that it is not ready, while the store is away.
+    Then it goes on looking: a process is ready only while its buckets are there.
 
-    A store that refuses, or stays away for `patience` seconds, is a configuration that cannot work: `give_up` is told.
+    A store that refuses from the start, or stays away for `patience` seconds, is a configuration that cannot work:
+    `give_up` is told. Once the needs were met it never is. A bucket that vanishes later is not made again: the address
+    may lead to another store, and there an empty bucket would say that no device is registered and none revoked
+    (docs/runbooks/HiperNotReady.md).
     """
 
     def __init__(self, *needs: BucketNeed, patience: float, give_up: GiveUp, clock: Clock | None = None) -> None:
@@ -66,36 +82,55 @@ class Preparation:
         self._task: asyncio.Task[None] | None = None
         self._refusals = 0
         self._trouble = ""
-        self.done = False
+        self.ready = False
 
     async def start(self) -> None:
-        """Try once now; go on in the background where that fails."""
-        self._until = self._clock.monotonic() + self._patience
+        """Try once now; go on in the background."""
+        until = self._clock.monotonic() + self._patience
         if not await self._try():
             log.warning("store unavailable, will keep trying", error=self._trouble)
-            self._task = asyncio.create_task(self._keep_trying())
+        self._task = asyncio.create_task(self._keep(until), name="preparation")
 
     async def close(self) -> None:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _keep_trying(self) -> None:
+    async def _keep(self, until: float) -> None:
         pause = _SHORTEST_PAUSE
-        while not self.done:
+        while not self.ready:
             await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
             pause = min(pause * 2, _LONGEST_PAUSE)
             if await self._try():
                 log.info("store is there")
-            elif reason := self._hopeless():
+            elif reason := self._hopeless(until):
                 self._give_up(ConfigurationError(reason))
                 return
+        await self._look_on()
 
-    def _hopeless(self) -> str:
+    async def _look_on(self) -> None:
+        failed = 0
+        while True:
+            pause = LOOK_AGAIN if failed else LOOK_INTERVAL
+            await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+            try:
+                for need in self._needs:
+                    await need.look()
+            except Exception as error:  # whatever it is: readiness that nobody keeps up would be a lie
+                failed += 1
+                if failed == LOOKS_FAILED:
+                    self.ready = False
+                    log.error("not ready: the store is gone", error=str(error))
+            else:
+                if not self.ready:
+                    log.info("ready: the store is there again")
+                failed, self.ready = 0, True
+
+    def _hopeless(self, until: float) -> str:
         """Why no waiting helps; empty while it may."""
         if self._refusals >= REFUSALS:
             return self._trouble
-        if self._clock.monotonic() > self._until:
+        if self._clock.monotonic() > until:
             return _away(self._needs, self._patience, self._trouble)
         return ""
 
@@ -107,7 +142,7 @@ class Preparation:
             self._refusals = self._refusals + 1 if isinstance(error, StoreRefused) else 0
             self._trouble = str(error)
             return False
-        self.done = True
+        self.ready = True
         return True
 
 

@@ -105,7 +105,7 @@ async def open_bus(settings: Settings, give_up: GiveUp | None = None) -> AsyncIt
 
 @dataclass(frozen=True)
 class Backends:
-    """What the services of a process share. `prepared` says whether the buckets are there."""
+    """What the services of a process share. `prepared` says whether the buckets are there now."""
 
     buckets: Buckets
     bus: EventBus
@@ -113,7 +113,7 @@ class Backends:
 
     @property
     def prepared(self) -> bool:
-        return self.preparation.done
+        return self.preparation.ready
 
 
 @asynccontextmanager

@@ -42,7 +42,7 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
             yield
 
     def ready() -> Mapping[str, bool]:
-        return {"store": preparation.done, **authn.ready()}
+        return {"store": preparation.ready, **authn.ready()}
 
     app = create_app("HiPER auth", __doc__ or "", installed_version(), lifespan, ready, settings)
     app.state.authn, app.state.auth = authn, auth

@@ -1,15 +1,16 @@
 """What the janitor tells Prometheus: the state of the whole bucket, as of its last sweep."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
+from libs.common.measuring import LateGauge
 from libs.common.sweep import Tally
 from libs.common.watch import Watch
 
-OPEN = Gauge("hiper_uploads_open", "Uploads in progress.")
-CLOSING = Gauge("hiper_uploads_closing", "Files whose uploads are being cancelled, parked or rejected.")
-TEMPORARY = Gauge("hiper_uploads_stored_bytes", "Bytes in chunk objects.")
-OLDEST = Gauge("hiper_uploads_oldest_seconds", "Age of the upload that was opened first.")
-UNASSEMBLED = Gauge(
+OPEN = LateGauge("hiper_uploads_open", "Uploads in progress.")
+CLOSING = LateGauge("hiper_uploads_closing", "Files whose uploads are being cancelled, parked or rejected.")
+TEMPORARY = LateGauge("hiper_uploads_stored_bytes", "Bytes in chunk objects.")
+OLDEST = LateGauge("hiper_uploads_oldest_seconds", "Age of the upload that was opened first.")
+UNASSEMBLED = LateGauge(
     "hiper_uploads_oldest_unassembled_seconds",
     "For how long an upload has been waiting to become a file whose bytes are all there: the longest.",
 )
@@ -19,7 +20,7 @@ DURATION = Histogram(
     "Duration of a sweep.",
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900),
 )
-SWEPT_AT = Gauge("hiper_sweep_last_success_timestamp_seconds", "When a sweep last saw everything.")
+SWEPT_AT = LateGauge("hiper_sweep_last_success_timestamp_seconds", "When a sweep last saw everything.")
 
 
 class SweepWatch(Watch):

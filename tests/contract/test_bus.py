@@ -5,15 +5,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import aio_pika
 import pytest
 import structlog
 from aio_pika.exceptions import ConnectionClosed
 from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from libs.common.bus import EventBus, Handler, Poison
+from libs.common.bus import EventBus, Handler, Poison, _remote, _topology
 from libs.common.bus._topology import Topology
 from libs.common.bus.memory import MemoryBus, MemoryQueue
 from libs.common.bus.rabbitmq import RabbitBroker, RabbitBus
@@ -95,6 +97,11 @@ class Inbox:
         """Wait for all of the events, in any order and any number of times."""
         wanted = ids(events)
         await eventually(lambda: wanted <= ids(self.events), within)
+
+
+async def poisoned(_event: Event) -> None:
+    """A handler that takes no event."""
+    raise Poison("no such session")
 
 
 @asynccontextmanager
@@ -707,6 +714,68 @@ class TestRabbitmq:
         assert not other.connected
         (complaint,) = [line for line in logs if line["log_level"] == "error"]
         assert "other properties" in complaint["reason"]
+
+    async def test_a_deleted_dead_letter_queue_is_made_again(
+        self, rabbit_rig: RabbitRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing that is published or consumed misses it: it is looked for now and then."""
+        monkeypatch.setattr(_remote, "DECLARE_INTERVAL", 0.2)
+        bus, (event,) = rabbit_rig.bus(), chunks(1)
+        await bus.start()
+        async with rabbit_rig.channel() as channel:
+            await channel.queue_delete(rabbit_rig.dead_queue)
+            await channel.exchange_delete(rabbit_rig.dead_exchange)
+        await asyncio.sleep(1)  # second: some looks
+        async with consuming(bus, poisoned):
+            publish(bus, [event])
+            assert await rabbit_rig.take_dead_letters(1) == [event]
+
+    async def test_the_oldest_dead_letters_go_where_there_is_no_room(
+        self, rabbit_rig: RabbitRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_topology, "DEAD_LETTERS_KEPT", 3)
+        bus, events = rabbit_rig.bus(), chunks(5)
+        await bus.start()
+        async with consuming(bus, poisoned):
+            for event in events:
+                publish(bus, [event])
+                await asyncio.sleep(0.2)  # seconds: one after the other
+        await asyncio.sleep(1)
+        kept = await rabbit_rig.take_dead_letters(3)
+        assert ids(kept) == ids(events[-3:])
+
+    async def test_the_dead_letter_queue_of_0_1_is_used_as_it_is(self, rabbit_rig: RabbitRig) -> None:
+        """An upgrade, and a replica of the release before that is still there, or again."""
+        of_0_1: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+        (event,) = chunks(1)
+        async with rabbit_rig.channel() as channel:
+            await channel.declare_queue(rabbit_rig.dead_queue, durable=True, arguments=of_0_1)
+        bus = rabbit_rig.bus()
+        with capture_logs() as logs:
+            await bus.start()
+            async with consuming(bus, poisoned):
+                assert bus.connected
+                publish(bus, [event])
+                assert await rabbit_rig.take_dead_letters(1) == [event]
+        warnings = [line for line in logs if line["event"] == "the dead-letter queue has no bound"]
+        assert [line["queue"] for line in warnings] == [rabbit_rig.dead_queue], "said once, not with every connection"
+        async with rabbit_rig.channel() as channel:
+            await channel.declare_queue(rabbit_rig.dead_queue, durable=True, arguments=of_0_1)  # as 0.1 does
+
+    async def test_how_full_the_queues_are_is_seen_without_a_management_plugin(
+        self, rabbit_rig: RabbitRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_remote, "DECLARE_INTERVAL", 0.2)
+        bus, events, metric = rabbit_rig.bus(), chunks(5), "hiper_bus_queue_messages"
+        await bus.start()
+        publish(bus, events)
+        await eventually(lambda: value(metric, queue=rabbit_rig.queue) == 5)
+        async with consuming(bus, poisoned):
+            await eventually(lambda: value(metric, queue=rabbit_rig.dead_queue) == 5)
+            assert value(metric, queue=rabbit_rig.queue) == 0
+        await bus.close()
+        assert REGISTRY.get_sample_value(metric, {"queue": rabbit_rig.queue}) is None, "it survives its connection"
+        await rabbit_rig.take_dead_letters(5)
 
     async def test_beyond_the_buffer_the_oldest_events_are_dropped(self, rabbit_rig: RabbitRig) -> None:
         bus, inbox, events = rabbit_rig.bus(buffer=10), Inbox(), chunks(30)

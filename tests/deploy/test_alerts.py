@@ -43,8 +43,11 @@ def test_the_page_of_an_alert_says_what_it_means_how_to_see_and_what_to_do(rule:
     assert headings == [f"# {rule['alert']}", "## What it means", "## How to see", "## What to do"]
 
 
-def test_there_is_no_page_without_an_alert() -> None:
-    assert {page.stem for page in RUNBOOKS.glob("*.md")} == {rule["alert"] for rule in rules()}
+def test_there_is_no_page_without_an_alert_but_the_first_which_leads_to_all() -> None:
+    first = RUNBOOKS / "README.md"
+    alerts = {rule["alert"] for rule in rules()}
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == alerts | {first.stem}
+    assert {*re.findall(r"\((\w+)\.md\)", first.read_text(encoding="utf-8"))} == alerts
 
 
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)

@@ -4,7 +4,7 @@ import json
 import re
 
 from scripts.generate_dashboard import dashboard
-from tests.deploy.alert_rules import rules
+from tests.deploy.alert_rules import RUNBOOKS, rules
 from tests.deploy.chart import COMPONENTS, DEV, Manifest, named, of_kind, render
 
 MONITORED = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
@@ -55,7 +55,33 @@ def test_alerts_are_about_this_release_only() -> None:
     for alert in _alerts():
         selectors = re.findall(r"(?:hiper_\w+|\bup)\{([^}]*)\}", alert["expr"])
         assert selectors
-        assert all('namespace="ns",service=~"r-hiper-' in selector for selector in selectors)
+        for selector in selectors:
+            assert re.match(
+                r'namespace="ns",service(=~"r-hiper-\(|="r-hiper-(ingest|assembler|janitor|auth)"$)', selector
+            )
+
+
+def test_an_alert_says_which_command_prints_its_page_and_the_release_brings_the_page() -> None:
+    manifests = render(DEV, MONITORED)
+    pages = named(manifests, "ConfigMap", "r-hiper-runbooks")["data"]
+    assert pages.keys() == {page.stem for page in RUNBOOKS.glob("*.md")}
+    for alert in _alerts():
+        name = alert["alert"]
+        command = f"kubectl -n ns get configmap r-hiper-runbooks -o jsonpath='{{.data.{name}}}'"
+        assert alert["annotations"]["runbook"] == command
+        assert "runbook_url" not in alert["annotations"], "it would lead nowhere"
+        assert pages[name].startswith(f"# {name}\n")
+
+
+def test_the_pages_of_a_release_name_its_own_workloads() -> None:
+    manifests = render(DEV, MONITORED)
+    workloads = {each["metadata"]["name"] for each in of_kind(manifests, "Deployment", "StatefulSet")}
+    pages = "".join(named(manifests, "ConfigMap", "r-hiper-runbooks")["data"].values())
+    operators = "r-hiper-rabbitmq-server"  # of the RabbitMQ Cluster Operator
+    assert set(re.findall(r"[ `](?:deploy|sts)/([\w-]+)(?=[\s`])", pages)) <= {*workloads, operators}
+    assert set(re.findall(r"(?:kubectl|helm) -n (\S+)", pages)) == {"ns"}
+    assert set(re.findall(r"instance=(\S+)", pages)) == {"r"}
+    assert set(re.findall(r"helm -n ns \w+ (\S+)", pages)) == {"r"}
 
 
 def test_series_are_named_like_the_component_whatever_the_service_of_its_metrics_is_called() -> None:

@@ -53,8 +53,9 @@ def hastened(text: str) -> str:
         return f"{found[1]}{int(found[2]) * seconds[found[3]] // SPEED}s"
 
     text = re.sub(r"(\[|for: |offset )(\d+)([mh])", shorter, text.replace(":30s]", ":1s]"))
+    text = re.sub(r"([<>-]) (600|3600)\b", lambda found: f"{found[1]} {int(found[2]) // SPEED}", text)
     return re.sub(
-        r"(_seconds\S*) > ([\d.]+)$", lambda found: f"{found[1]} > {float(found[2]) / SPEED}", text, flags=re.M
+        r"(_seconds_bucket\S*) > ([\d.]+)$", lambda found: f"{found[1]} > {float(found[2]) / SPEED}", text, flags=re.M
     )
 
 
@@ -195,6 +196,16 @@ async def poison(it: Trial) -> None:
     await it.fired("HiperDeadLetters")
 
 
+async def letters_that_no_one_reads(it: Trial) -> None:
+    """Straight into the queue, as many as it takes."""
+    async with await aio_pika.connect(it.rabbitmq.url) as connection:
+        exchange = await (await connection.channel()).get_exchange("hiper.dead")
+        for _ in range(9):
+            letters = [exchange.publish(aio_pika.Message(b"no event"), "assembler.dead") for _ in range(1000)]
+            await asyncio.gather(*letters)
+    await it.fired("HiperDeadLettersFull")
+
+
 async def no_room(it: Trial) -> None:
     """A replica without memory for bodies, whose disk is full beyond one MiB; and one slow body."""
     full = it.processes["ingest-full"]
@@ -262,7 +273,12 @@ async def test_every_alert_fires_when_its_cause_is_there(tmp_path: Path, engine:
     try:
         async with trial(tmp_path, port) as it:
             await asyncio.gather(
-                somebody_who_guesses(it), a_wrong_digest(it), poison(it), no_room(it), devices_that_give_up(it)
+                somebody_who_guesses(it),
+                a_wrong_digest(it),
+                poison(it),
+                letters_that_no_one_reads(it),
+                no_room(it),
+                devices_that_give_up(it),
             )
             await a_slow_store(it)
             await a_slow_assembler(it)

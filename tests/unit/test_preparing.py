@@ -1,13 +1,16 @@
 """What a process needs of its store, however long that takes to come."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from libs.common.layout import PROBE
-from libs.common.preparing import REFUSALS, BucketNeed, Preparation
+from libs.common.preparing import LOOKS_FAILED, REFUSALS, BucketNeed, GiveUp, Preparation
 from libs.common.settings import ConfigurationError
-from libs.common.store import ObjectNotFound, StoreRefused, StoreUnavailable, list_all
+from libs.common.store import Listing, ObjectNotFound, StoreRefused, StoreUnavailable, list_all
 from libs.common.store.filesystem import FilesystemStore
 from tests.unit.core.world import VirtualClock
 
@@ -28,35 +31,48 @@ class Moody(FilesystemStore):
 
 
 async def prepared(*stores: FilesystemStore) -> tuple[Preparation, list[ConfigurationError]]:
-    """A preparation that has come to its end, and what it gave up for."""
+    """A preparation that has come to its end, or is ready, and what it gave up for."""
     given_up: list[ConfigurationError] = []
-    needs = [BucketNeed(store, "TEMP_BUCKET=mine") for store in stores]
-    preparation = Preparation(*needs, patience=PATIENCE, give_up=given_up.append, clock=VirtualClock())
+    preparation = preparing(*stores, give_up=given_up.append)
     await preparation.start()
-    if preparation._task:
-        await preparation._task
+    await until(lambda: preparation.ready or bool(given_up))
     await preparation.close()
     return preparation, given_up
+
+
+def preparing(*stores: FilesystemStore, give_up: GiveUp) -> Preparation:
+    needs = [BucketNeed(store, "TEMP_BUCKET=mine") for store in stores]
+    return Preparation(*needs, patience=PATIENCE, give_up=give_up, clock=VirtualClock())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  # what is waited for sets no event
+            await asyncio.sleep(0.001)
+
+
+def never(error: ConfigurationError) -> None:
+    pytest.fail(f"gave up: {error}")
 
 
 async def test_it_makes_the_bucket_and_leaves_nothing_of_its_trial(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     preparation, given_up = await prepared(store)
-    assert (preparation.done, given_up, await list_all(store, PROBE)) == (True, [], [])
+    assert (preparation.ready, given_up, await list_all(store, PROBE)) == (True, [], [])
     await store.close()
 
 
 async def test_a_store_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     store = Moody(tmp_path, *[StoreUnavailable("away"), ObjectNotFound("by a proxy without a route")] * 4)
     preparation, given_up = await prepared(store)
-    assert (preparation.done, given_up) == (True, [])
+    assert (preparation.ready, given_up) == (True, [])
     await store.close()
 
 
 async def test_a_store_that_stays_away_is_given_up_in_the_end(tmp_path: Path) -> None:
     store = Moody(tmp_path, *[StoreUnavailable("nobody there")] * 1000)
     preparation, (reason,) = await prepared(store)
-    assert not preparation.done
+    assert not preparation.ready
     assert "TEMP_BUCKET=mine does not answer for 60 s: nobody there" in str(reason)
     await store.close()
 
@@ -65,8 +81,53 @@ async def test_a_store_that_stays_away_is_given_up_in_the_end(tmp_path: Path) ->
 async def test_a_store_that_refuses_is_given_up_soon_but_not_at_once(tmp_path: Path, refusals: int) -> None:
     store = Moody(tmp_path, *[StoreRefused("not you")] * refusals)
     preparation, given_up = await prepared(store)
-    assert preparation.done == (refusals < REFUSALS)
+    assert preparation.ready == (refusals < REFUSALS)
     assert [str(error) for error in given_up] == ["TEMP_BUCKET=mine may not be made, or seen: not you"] * (
         refusals == REFUSALS
     )
+    await store.close()
+
+
+async def test_it_is_ready_only_while_the_bucket_is_there_and_makes_none_anew(tmp_path: Path) -> None:
+    place, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    store = FilesystemStore(place)
+    preparation = preparing(store, give_up=never)
+    await preparation.start()
+    for _ in range(2):
+        assert preparation.ready
+        place.rename(elsewhere)
+        await until(lambda: not preparation.ready)
+        assert not place.exists()
+        elsewhere.rename(place)
+        await until(lambda: preparation.ready)
+    await preparation.close()
+    await store.close()
+
+
+class Faint(FilesystemStore):
+    """Does not answer the first `faults` listings."""
+
+    def __init__(self, root: Path, faults: int) -> None:
+        super().__init__(root)
+        self.faults, self.answered = faults, 0
+
+    async def list(self, prefix: str, *, start_after: str = "", limit: int = 1000) -> Listing:
+        if self.faults:
+            self.faults -= 1
+            raise StoreUnavailable("away")
+        self.answered += 1
+        return await super().list(prefix, start_after=start_after, limit=limit)
+
+
+@pytest.mark.parametrize("faults", [LOOKS_FAILED - 1, LOOKS_FAILED])
+async def test_one_lost_answer_makes_no_process_unready(tmp_path: Path, faults: int) -> None:
+    store = Faint(tmp_path, faults)
+    preparation = preparing(store, give_up=never)
+    with capture_logs() as logs:
+        await preparation.start()
+        await until(lambda: store.answered > 1)
+        await preparation.close()
+    said = [line["event"] for line in logs]
+    lost = ["not ready: the store is gone", "ready: the store is there again"]
+    assert said == (lost if faults == LOOKS_FAILED else [])
     await store.close()

@@ -24,4 +24,9 @@ HANDLE_DURATION = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 WAITING = Gauge("hiper_bus_waiting_events", "Events that wait for the broker, those under way included.")
+QUEUE_MESSAGES = Gauge(
+    "hiper_bus_queue_messages",
+    "Messages that wait in a queue of the broker, as this process last saw it; none while it has no connection.",
+    ["queue"],
+)
 LINKS_DOWN = Gauge("hiper_bus_links_down", "Connections to the broker that are wanted and not there.")

@@ -21,6 +21,7 @@ from libs.common.settings import ConfigurationError
 log = structlog.get_logger(__name__)
 
 FIRST_ATTEMPT = 5.0  # seconds that `start` waits for it
+DECLARE_INTERVAL = 15.0  # seconds; a dead-letter queue that was deleted is missed by no message until one is lost
 
 
 class Link(Protocol):
@@ -29,6 +30,10 @@ class Link(Protocol):
     @property
     def lost(self) -> asyncio.Event:
         """Set once the connection, the channel or the consumer is gone: the link is of no use any more."""
+        ...
+
+    async def declare(self) -> None:
+        """Make again what was deleted meanwhile, and see how full the queues are. Raises whatever went wrong."""
         ...
 
     async def send(self, letter: Letter) -> None:
@@ -129,15 +134,25 @@ class RemoteBus:
 
     async def _publish(self) -> None:
         async with self._link("publisher") as link:
-            watch = asyncio.create_task(self._interrupt_when_lost(link))
+            watches = [asyncio.create_task(watch(link)) for watch in (self._interrupt_when_lost, self._keep_declared)]
             try:
                 await self._outbox.send_all(link.send)
             finally:
-                watch.cancel()
+                for watch in watches:
+                    watch.cancel()
+                await asyncio.wait(watches)
 
     async def _interrupt_when_lost(self, link: Link) -> None:
         await link.lost.wait()
         self._outbox.interrupt(ConnectionLost("the connection to publish on is gone"))
+
+    async def _keep_declared(self, link: Link) -> None:
+        try:
+            while True:
+                await asyncio.sleep(DECLARE_INTERVAL)
+                await link.declare()
+        except Exception as error:
+            self._outbox.interrupt(error)
 
     async def _consume(self, intake: Intake) -> None:
         try:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+DEAD_LETTERS_KEPT = 10_000  # messages; an event has less than 1 KiB
+DEAD_BYTES_KEPT = 64 * 2**20  # what strangers publish may be larger
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:
@@ -36,5 +39,12 @@ class Topology:
     @property
     def dead_queue_arguments(self) -> dict[str, Any]:
         """RabbitMQ 4 limits deliveries to 20 unless told otherwise, and then drops: looking at a dead letter and
-        putting it back must not lose it."""
-        return {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+        putting it back must not lose it. The oldest dead letters make room for new ones: if the queue refused them,
+        they would stay in the assembler's queue."""
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": 1_000_000,
+            "x-max-length": DEAD_LETTERS_KEPT,
+            "x-max-length-bytes": DEAD_BYTES_KEPT,
+            "x-overflow": "drop-head",
+        }

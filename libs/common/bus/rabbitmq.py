@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AuthenticationError,
@@ -23,6 +24,7 @@ from yarl import URL
 
 from libs.common.bus import Limits
 from libs.common.bus._intake import Delivery
+from libs.common.bus._metrics import QUEUE_MESSAGES
 from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import cancelled
 from libs.common.bus._remote import RemoteBus
@@ -30,6 +32,9 @@ from libs.common.bus._topology import Topology
 from libs.common.events import ASSEMBLER_TYPES
 from libs.common.preparing import GiveUp
 
+log = structlog.get_logger(__name__)
+
+REMEDY = "docs/runbooks/HiperDeadLettersFull.md: a policy bounds it; or delete it once, and it is made anew"
 HEARTBEAT = 15  # seconds; three without a frame end a connection that died without a word
 SETUP_TIMEOUT = 10.0  # seconds to connect, declare, or begin to consume
 CLOSE_TIMEOUT = 3.0  # seconds to say goodbye
@@ -70,6 +75,7 @@ class RabbitBroker:
         self._tls = tls
         self._topology = topology
         self._publish_timeout = publish_timeout
+        self._warned = False
         self.name = f"{self._url.host}:{self._url.port or 5672}"
         # They log every attempt as an error; the bus says the same once.
         for library in ("aio_pika", "aiormq"):
@@ -85,11 +91,12 @@ class RabbitBroker:
                 await connection.connect()
                 channel = connection.channel(on_return_raises=True)
                 await channel.initialize()
-                exchange, queue = await self._declare(channel)
-                link = RabbitLink(channel, exchange, queue, self._publish_timeout)
-                await link.watch(connection)
+                exchange, queue = await self.declare(connection, channel)
+                link = RabbitLink(self, connection, channel, exchange, queue, self._publish_timeout)
+                await link.watch()
             yield link
         finally:
+            QUEUE_MESSAGES.clear()
             await _quietly(connection.close(), CLOSE_TIMEOUT)
 
     def refuses(self, error: BaseException) -> bool:
@@ -115,35 +122,59 @@ class RabbitBroker:
                 return f"a queue or exchange is there with other properties; delete it once ({reason})"
         return reason
 
-    async def _declare(self, channel: AbstractChannel) -> tuple[AbstractExchange, AbstractQueue]:
+    async def declare(
+        self, connection: AbstractConnection, channel: AbstractChannel
+    ) -> tuple[AbstractExchange, AbstractQueue]:
+        """Make exchanges, queues and bindings that are missing."""
         names = self._topology
         exchange = await channel.declare_exchange(names.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(names.dead_exchange, aio_pika.ExchangeType.DIRECT, durable=True)
-        dead_queue = await channel.declare_queue(names.dead_queue, durable=True, arguments=names.dead_queue_arguments)
+        dead_queue = await self._dead_queue(connection, channel)
         await dead_queue.bind(dead, names.dead_queue)
         queue = await channel.declare_queue(names.queue, durable=True, arguments=names.queue_arguments)
         for event_type in ASSEMBLER_TYPES:
             await queue.bind(exchange, event_type)
+        for declared in (dead_queue, queue):
+            QUEUE_MESSAGES.labels(declared.name).set(declared.declaration_result.message_count or 0)
         return exchange, queue
+
+    async def _dead_queue(self, connection: AbstractConnection, channel: AbstractChannel) -> AbstractQueue:
+        """The dead letters, with a bound. One that was made without it, by 0.1, is used as it is: the arguments of a
+        queue never change, and deleting it is the operator's choice."""
+        names = self._topology
+        try:
+            async with connection.channel() as attempt:  # a refusal closes it
+                await attempt.declare_queue(names.dead_queue, durable=True, arguments=names.dead_queue_arguments)
+        except ChannelPreconditionFailed:
+            if not self._warned:
+                self._warned = True
+                log.warning("the dead-letter queue has no bound", queue=names.dead_queue, remedy=REMEDY)
+        return await channel.declare_queue(names.dead_queue, passive=True)
 
 
 @dataclass(frozen=True, slots=True)
 class RabbitLink:
     """A connection's one channel, and what is declared on it."""
 
+    broker: RabbitBroker
+    connection: AbstractConnection
     channel: AbstractChannel
     exchange: AbstractExchange
     queue: AbstractQueue
     publish_timeout: float
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def watch(self, connection: aio_pika.Connection) -> None:
+    async def declare(self) -> None:
+        async with asyncio.timeout(SETUP_TIMEOUT):
+            await self.broker.declare(self.connection, self.channel)
+
+    async def watch(self) -> None:
         """Set `lost` when the broker ends the connection, the channel, or the consumer (its queue was deleted)."""
 
         def set_lost(*_: Any) -> None:
             self.lost.set()
 
-        connection.close_callbacks.add(set_lost)
+        self.connection.close_callbacks.add(set_lost)
         self.channel.close_callbacks.add(set_lost)
         (await self.channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(set_lost)
 

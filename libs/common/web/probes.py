@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from prometheus_client import Gauge
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import REGISTRY
 
 from libs.common.problems import Kind, Problem
 from libs.common.web.errors import problem_responses
+
+READY = Gauge("hiper_ready", "Whether the process has what it needs: 1, or 0 while it waits for it.", ["need"])
 
 
 def probes(ready: Callable[[], Mapping[str, bool]], metrics_elsewhere: bool) -> APIRouter:
@@ -33,6 +36,9 @@ def probes(ready: Callable[[], Mapping[str, bool]], metrics_elsewhere: bool) -> 
     @router.get("/metrics", response_class=PlainTextResponse, include_in_schema=not metrics_elsewhere)
     async def metrics(request: Request) -> Response:
         """Prometheus metrics."""
+        READY.clear()
+        for need, there in ready().items():
+            READY.labels(need).set(there)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), media_type=content_type)
 
