@@ -25,7 +25,7 @@ class Authority:
         return path
 
     def issue(self, name: str, certificate: Path, key: Path) -> None:
-        """A certificate for a host or a client of that name, good for 127.0.0.1 too."""
+        """A certificate for a host or a client of that name, good for localhost and 127.0.0.1 too."""
         own = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate.write_bytes(self._sign(subject, own, ca=False).public_bytes(Encoding.PEM))
@@ -35,7 +35,8 @@ class Authority:
 
     def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        common = str(subject.rfc4514_string().removeprefix("CN="))
+        names = [x509.DNSName("localhost"), x509.DNSName(common), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

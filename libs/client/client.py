@@ -11,6 +11,7 @@ from typing import BinaryIO, Self
 import aiohttp
 from yarl import URL
 
+from libs.client.address import check_server, host_field
 from libs.client.devices import Devices
 from libs.client.downloads import Demands, Downloader
 from libs.client.errors import HiperError
@@ -43,7 +44,8 @@ class HiperClient:
     Every method raises HiperError (libs/client/errors.py) and, for local files, OSError. A cancelled or broken
     transfer is taken up again by the same call, from where it was. `retry_for`: seconds without any progress
     after which a transfer gives up; `on_retry` is told what failed and how long the client waits. `tls`: whom to trust,
-    and the certificate to show (`libs.client.identity`). `limit_rate`: bytes per second of all transfers together.
+    and the certificate to show (`libs.client.identity`). `proxy`: the HTTP proxy on the way (`libs.client.proxies`).
+    `limit_rate`: bytes per second of all transfers together.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class HiperClient:
         retry_for: float = TRANSFER_PATIENCE,
         on_retry: Notify | None = None,
         tls: ssl.SSLContext | None = None,
+        proxy: URL | None = None,
         limit_rate: float | None = None,
     ) -> None:
         self._tls = tls
+        self._proxy = proxy
         self._limit = RateLimit(limit_rate)
         self.server = check_server(server)
         self._login = (device_id, client_secret)
@@ -69,7 +73,10 @@ class HiperClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls or True), cookie_jar=aiohttp.DummyCookieJar()
+            connector=aiohttp.TCPConnector(ssl=self._tls or True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=self._proxy,
+            headers=host_field(self.server),
         )
         self.tokens = self.tokens or ClientCredentials(self._session, self.server, *self._login)
         self._transport = Transport(self._session, self.server, self.tokens)
@@ -174,18 +181,6 @@ class HiperClient:
 
     def _patience(self, at_most: float = float("inf")) -> Patience:
         return Patience(min(at_most, self._retry_for), notify=self._on_retry)
-
-
-def check_server(server: str) -> str:
-    """The address of a server without a slash at its end. Raises HiperError if it is none."""
-    try:
-        url = URL(server)
-        fine = url.scheme in {"http", "https"} and bool(url.host) and not url.query_string and not url.fragment
-    except ValueError:
-        fine = False
-    if not fine:
-        raise HiperError(f"{server!r} is not the address of a server", "it looks like https://host:port")
-    return server.rstrip("/")
 
 
 def _name_of(source: Path | str | bytes | bytearray | memoryview) -> str:

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 from yarl import URL
 
-from libs.client.client import HiperClient, check_server
+from libs.client.address import check_server
+from libs.client.client import HiperClient
 from libs.client.commands_files import Json
 from libs.client.console import client, err, fail, print_json, run, say
 from libs.client.errors import HiperError
 from libs.client.identity import identity
 from libs.client.profile import DEFAULT_SERVER, Profile, profile_path, save
+from libs.client.proxies import proxy_for
 from libs.client.sizes import printable
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
@@ -62,7 +64,8 @@ def _profile(server: str, device_id: str, secret: str) -> Profile:
 
 async def _log_in(profile: Profile) -> None:
     who = profile.device_id, profile.client_secret
-    async with HiperClient(profile.server, *who, retry_for=0, tls=identity(os.environ)) as hiper:
+    tls, proxy = identity(os.environ), proxy_for(profile.server)
+    async with HiperClient(profile.server, *who, retry_for=0, tls=tls, proxy=proxy) as hiper:
         await hiper.verify()
     path = profile_path(os.environ)
     save(profile, path)

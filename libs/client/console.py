@@ -15,6 +15,7 @@ from libs.client.client import TRANSFER_PATIENCE, HiperClient
 from libs.client.errors import HiperError
 from libs.client.identity import identity
 from libs.client.profile import credentials
+from libs.client.proxies import proxy_for
 from libs.client.retry import Notify
 from libs.client.sizes import printable
 
@@ -64,6 +65,7 @@ def client(retry_for: float = TRANSFER_PATIENCE, on_retry: Notify | None = None)
         retry_for=retry_for,
         on_retry=on_retry or Lines(err()).retrying,
         tls=identity(os.environ),
+        proxy=proxy_for(who.server),
     )
 
 

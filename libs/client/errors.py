@@ -30,7 +30,15 @@ class ServerAwayError(HiperError):
         super().__init__(f"cannot reach {server}: {reason}", "check the address, the network and the server")
 
 
-class UntrustedServerError(HiperError):
+class TlsError(HiperError):
+    """TLS does not come about, for a reason that will stay: one side cannot or will not."""
+
+    def __init__(self, message: str, hint: str = "", retry: Retry = "no") -> None:
+        super().__init__(message, hint)
+        self.retry = retry
+
+
+class UntrustedServerError(TlsError):
     """The server's TLS certificate cannot be verified."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from libs.client.errors import HiperError, NotFoundError, PreconditionError, ServerAwayError
+from libs.client.errors import GatewayError, HiperError, NotFoundError, PreconditionError, ServerAwayError
 from libs.client.models import ChunkAnswer, FileEntry, FilePage, RemoteHead, Status
 from libs.client.names import RemoteFile
 from libs.client.retry import Backoff, Patience
@@ -80,7 +80,7 @@ class Files:
                     raise
             except HiperError as error:
                 await backoff.pause(error)
-                lost = lost or isinstance(error, ServerAwayError)
+                lost = lost or isinstance(error, (ServerAwayError, GatewayError))
                 continue
             return
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.client.answers import raise_for, translated
+from libs.client.answers import raise_for
 from libs.client.errors import AnswerError, UnauthorizedError
+from libs.client.failures import translated
 from libs.common.clock import Clock, SystemClock
 
 MARGIN = 30.0  # seconds before its end that a token is renewed, but at most a fifth of its life
@@ -78,9 +79,11 @@ class ClientCredentials:
             before, self._asked = self._asked, self._granted | scopes
             try:
                 await self._fetch()
-            except UnauthorizedError:
+            except AnswerError as error:
                 self._asked = before
-                return False
+                if error.slug in {"invalid-client", "token-request"}:
+                    return False
+                raise
             return True
 
     async def _fetch(self) -> None:
@@ -88,7 +91,7 @@ class ClientCredentials:
         try:
             answer = await self._ask()
         except AnswerError as error:
-            if error.status in {400, 401}:
+            if error.slug == "invalid-client":  # never a status alone: gateways answer 400 and 401 too
                 raise UnauthorizedError(
                     f"{self._server} does not accept the id or the secret of {self._device_id!r}",
                     "log in with a valid id and secret: hiper login",

@@ -13,8 +13,9 @@ import aiohttp
 from pydantic import BaseModel
 from yarl import URL
 
-from libs.client.answers import raise_for, translated
+from libs.client.answers import raise_for
 from libs.client.errors import AnswerError, HiperError, UnauthorizedError
+from libs.client.failures import translated
 from libs.client.retry import Patience
 from libs.client.tokens import ClientCredentials, TokenProvider
 

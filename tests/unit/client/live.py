@@ -45,23 +45,21 @@ class LiveServer:
         self.start()
 
 
-class CuttingProxy:
-    """Forwards connections to a port. While `cuts` lasts, each connection is cut once it carried `after` bytes in
-    either direction, without a farewell."""
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+OpenFar = Callable[[], Coroutine[Any, Any, Streams]]
+
+
+class Relay:
+    """Something on the way to a port of this machine. What it does with a connection, `carry` says."""
 
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self._tasks: set[asyncio.Task[None]] = set()
-        self.cuts = 0
-        self.after = 0  # bytes
-        self.lose_answer = 0  # the first, second... answer from now on is lost, and the connection with it; 0: none
-        self.away_then = False  # whether no connection is carried from then on, until `away` is cleared
-        self.away = asyncio.Event()
-        self.done = 0  # connections that were cut
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url = f"http://{self.address}"
         return self
 
     async def __aexit__(
@@ -73,20 +71,25 @@ class CuttingProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: OpenFar) -> None:
+        """Serve one connection; `far` opens one to the target. Both are cut when this returns."""
+        raise NotImplementedError
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         writers = [writer]
+
+        async def far() -> Streams:
+            streams = await asyncio.open_connection("127.0.0.1", self._target)
+            writers.append(streams[1])
+            return streams
+
         try:
-            if self.away.is_set():
-                return
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-            writers.append(far_writer)
-            pumps = [self._pump(reader, far_writer, False), self._pump(far_reader, writer, True)]
-            await first_of(pumps)
-        except OSError:
-            pass  # the server is away: so is this connection
+            await self.carry(reader, writer, far)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # one end is away: so is this connection
         finally:
             for each in writers:
                 each.transport.abort()
@@ -94,6 +97,33 @@ class CuttingProxy:
                 with contextlib.suppress(OSError):
                     await each.wait_closed()
             self._tasks.discard(task)
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while block := await reader.read(64 * 1024):
+            writer.write(block)
+            await writer.drain()
+
+
+class CuttingProxy(Relay):
+    """Forwards connections to a port. While `cuts` lasts, each connection is cut once it carried `after` bytes in
+    either direction, without a farewell."""
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(target_port)
+        self.cuts = 0
+        self.after = 0  # bytes
+        self.lose_answer = 0  # the first, second... answer from now on is lost, and the connection with it; 0: none
+        self.away_then = False  # whether no connection is carried from then on, until `away` is cleared
+        self.away = asyncio.Event()
+        self.done = 0  # connections that were cut
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: OpenFar) -> None:
+        if self.away.is_set():
+            return
+        far_reader, far_writer = await far()
+        await first_of([self._pump(reader, far_writer, False), self._pump(far_reader, writer, True)])
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         carried = 0

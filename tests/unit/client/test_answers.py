@@ -1,6 +1,7 @@
 """From HTTP answers to the client's errors."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -16,8 +17,6 @@ from libs.client.errors import (
     answer_error,
 )
 from libs.common.problems import Kind, Problem
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -77,5 +76,11 @@ def test_a_head_answer_has_no_document_so_its_status_speaks() -> None:
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30), ("Thu, 01 Jan 2026 00:00:30", 30), ("Wed, 31 Dec 2025 00:00:00 GMT", 0),
     ],
 )  # fmt: skip
-def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
-    assert parse_retry_after(value, NOW) == seconds
+def test_retry_after_is_seconds_or_a_date_by_the_clock_of_the_server(value: str, seconds: float) -> None:
+    assert parse_retry_after(value, "Thu, 01 Jan 2026 00:00:00 GMT") == seconds
+
+
+def test_retry_after_as_a_date_counts_by_our_clock_where_the_answer_has_no_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 25 < parse_retry_after(soon, "") <= 30
+    assert parse_retry_after(soon, "no date") == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.client.client import check_server
+from libs.client.address import check_server, host_field
 from libs.client.errors import HiperError
 from libs.client.names import RemoteFile
 
@@ -31,8 +31,23 @@ def test_a_server_is_an_http_address(server: str) -> None:
     assert check_server(server) == server.rstrip("/")
 
 
+def test_the_zone_of_an_address_is_written_as_the_resolver_wants_it_and_not_sent_to_the_server() -> None:
+    assert check_server("http://[fe80::1%25eth0]:8000") == "http://[fe80::1%eth0]:8000"
+    assert check_server("http://[fe80::1%eth0]/a%25b") == "http://[fe80::1%eth0]/a%25b"
+    assert host_field("http://[fe80::1%eth0]:8000") == {"Host": "[fe80::1]:8000"}
+    assert host_field("https://[fe80::1%eth0]") == {"Host": "[fe80::1]"}
+    assert host_field("http://[fe80::1]:8000") == host_field("http://h:8000") == {}
+
+
+@pytest.mark.parametrize("server", ["https://me:secret@h", "https://secret@h:8443/base", "htp://me:secret@h"])
+def test_credentials_in_an_address_are_refused_and_not_shown(server: str) -> None:
+    with pytest.raises(HiperError, match="cannot hold a user and a password") as caught:
+        check_server(server)
+    assert "secret" not in str(caught.value).replace("HIPER_DEVICE_SECRET", "")
+
+
 @pytest.mark.parametrize(
-    "server", ["", "h:8000", "ftp://h", "http://", "http://h:port", "http://h/?q=1", "http://h/#f"]
+    "server", ["", "h:8000", "ftp://h", "http://", "http://h:port", "http://h:0", "http://h/?q=1", "http://h/#f"]
 )
 def test_anything_else_is_refused(server: str) -> None:
     with pytest.raises(HiperError, match="not the address of a server"):

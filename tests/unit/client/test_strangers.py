@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from libs.client import HiperClient, transport
-from libs.client.errors import AnswerError, GatewayError, HiperError, ServerAwayError, UntrustedServerError
+from libs.client.errors import AnswerError, GatewayError, HiperError, ServerAwayError, TlsError, UntrustedServerError
 from libs.common.problems import Kind, Problem
+from tests.unit.client.live import LiveServer
+from tests.unit.client.tls_edge import Tls
 
 OURS = "X-Request-Id: 1"  # what every answer of the server carries
 Stranger = Callable[[bytes], Awaitable[str]]
@@ -127,9 +129,41 @@ async def test_silence_is_not_waited_for_without_end(stranger: Stranger, monkeyp
     assert str(await ask(address)) == f"cannot reach http://{address}: no answer in time"
 
 
-async def test_a_certificate_that_is_none_is_not_tried_again(stranger: Stranger) -> None:
+async def test_what_does_not_speak_tls_is_asked_a_few_times_for_it_may_be_a_portal(stranger: Stranger) -> None:
     error = await ask(await stranger(b"this is not TLS"), scheme="https", retry_for=30)
-    assert isinstance(error, UntrustedServerError)
+    assert (type(error), error.retry) == (TlsError, "few")
+    assert "does not speak TLS" in str(error)
+    assert "portal" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("alert", "kind", "retry", "words"),
+    [
+        (80, ServerAwayError, "yes", "TLS broke: TLSV1_ALERT_INTERNAL_ERROR"),
+        (112, ServerAwayError, "yes", "TLS broke: TLSV1_UNRECOGNIZED_NAME"),
+        (40, TlsError, "few", "no way of TLS in common"),
+        (70, TlsError, "few", "no way of TLS in common"),
+        (48, TlsError, "no", "does not accept who we are by TLS: unknown ca"),
+        (116, TlsError, "no", "does not accept who we are by TLS: certificate required"),
+    ],
+)
+async def test_an_alert_of_tls_is_not_taken_for_a_certificate_of_the_server(
+    stranger: Stranger, alert: int, kind: type[HiperError], retry: str, words: str
+) -> None:
+    fatal = bytes([21, 3, 3, 0, 2, 2, alert])  # RFC 8446, section 6
+    error = await ask(await stranger(fatal), scheme="https")
+    assert (type(error), error.retry) == (kind, retry)
+    assert words in str(error)
+
+
+async def test_a_certificate_that_nobody_signed_is_not_trusted_and_not_asked_again(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    async with Tls(server, tmp_path) as port:
+        error = await ask(f"127.0.0.1:{port}", scheme="https", retry_for=30)
+    assert type(error) is UntrustedServerError
+    assert "unable to get local issuer certificate" in str(error)
+    assert "clock" in error.hint
 
 
 async def test_a_name_that_is_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
