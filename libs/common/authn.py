@@ -26,7 +26,7 @@ SCOPES = {
     FILES_WRITE: "Upload and delete one's own files.",
     FLEET_READ: "Read the files of any owner.",
     FLEET_WRITE: "Publish files to the fleet.",
-    FLEET_MANAGE: "Delete the files and cancel the uploads of any owner.",
+    FLEET_MANAGE: "List the files of any owner, delete them, and cancel uploads.",
     ADMIN: "Register, list and revoke devices.",
 }
 REALM = 'Bearer realm="hiper"'

@@ -10,7 +10,15 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Request, Security
 
-from libs.common.authn import FILES_READ, FILES_WRITE, FLEET_READ, FLEET_WRITE, bearer, insufficient_scope
+from libs.common.authn import (
+    FILES_READ,
+    FILES_WRITE,
+    FLEET_MANAGE,
+    FLEET_READ,
+    FLEET_WRITE,
+    bearer,
+    insufficient_scope,
+)
 from libs.common.layout import FileId
 from libs.common.names import FLEET, check_filename
 from libs.common.problems import Kind, Problem
@@ -37,12 +45,29 @@ def readable_owner(principal: Principal, owner: str | None) -> str:
     raise insufficient_scope(FILES_READ if wanted in {principal.subject, FLEET} else FLEET_READ)
 
 
+def listed_owner(principal: Principal, owner: str | None) -> str:
+    """The owner whose files are listed, and how far they are: who may delete them must see them. Raises FORBIDDEN as
+    `readable_owner` does."""
+    return _owner(principal, owner) if FLEET_MANAGE in principal.scopes else readable_owner(principal, owner)
+
+
+def deletable_owner(principal: Principal, owner: str | None) -> str:
+    """The owner whose files are deleted, and whose uploads are cancelled. Raises FORBIDDEN: own files need files:write,
+    the fleet's fleet:write; fleet:manage does for those of every owner."""
+    wanted = _owner(principal, owner)
+    if FLEET_MANAGE in principal.scopes:
+        return wanted
+    if wanted not in {principal.subject, FLEET}:
+        raise insufficient_scope(FLEET_MANAGE)
+    return writable_owner(principal, owner)
+
+
 def writable_owner(principal: Principal, owner: str | None) -> str:
     """The owner whose files are written. Raises FORBIDDEN: own files need files:write, the fleet's fleet:write, and
-    another device's are its own alone."""
+    into another device's nobody else writes."""
     wanted = _owner(principal, owner)
     if wanted not in {principal.subject, FLEET}:
-        raise Problem(Kind.FORBIDDEN, f"Only {wanted!r} itself may change its files.")
+        raise Problem(Kind.FORBIDDEN, f"Only {wanted!r} itself may upload its files.")
     needed = FLEET_WRITE if wanted == FLEET else FILES_WRITE
     if needed not in principal.scopes:
         raise insufficient_scope(needed)
@@ -78,8 +103,12 @@ async def file_to_read(caller: Caller, filename: FilenamePath, owner: OwnerQuery
     return named(FileId(readable_owner(caller, owner), check_filename(filename)))
 
 
+async def file_to_see(caller: Caller, filename: FilenamePath, owner: OwnerQuery = None) -> FileId:
+    return named(FileId(listed_owner(caller, owner), check_filename(filename)))
+
+
 async def file_to_delete(caller: Caller, filename: FilenamePath, owner: OwnerQuery = None) -> FileId:
-    return named(FileId(writable_owner(caller, owner), check_filename(filename)))
+    return named(FileId(deletable_owner(caller, owner), check_filename(filename)))
 
 
 def named(file: FileId) -> FileId:

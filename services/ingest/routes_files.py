@@ -14,7 +14,16 @@ from libs.common.layout import FileId
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound
 from libs.common.web.errors import problem_responses
-from services.ingest.access import Caller, Visiting, file_address, file_to_delete, file_to_read, readable_owner, visit
+from services.ingest.access import (
+    Caller,
+    Visiting,
+    file_address,
+    file_to_delete,
+    file_to_read,
+    file_to_see,
+    listed_owner,
+    visit,
+)
 from services.ingest.gate import Visit
 from services.ingest.listing import Section
 from services.ingest.models import FilesAnswer, StatusAnswer
@@ -59,6 +68,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     ),
 }
 _TRIES = 2  # how often a file may end, and another be there, before its first byte
+Visible = Annotated[FileId, Depends(file_to_see)]
 Readable = Annotated[FileId, Depends(file_to_read)]
 
 
@@ -72,14 +82,14 @@ async def list_files(
     status: Annotated[Section | Absent, Query(description="Only files of this status.")] = None,
 ) -> FilesAnswer:
     """An owner's files."""
-    whose = readable_owner(caller, owner)
+    whose = listed_owner(caller, owner)
     page = await ingest(request).lister.page(whose, limit, after, status)
     ingest(request).witness.listed(caller, whose)
     return FilesAnswer.of(whose, page)
 
 
 @router.get("/files/{filename:path}/status", responses=problem_responses(*_FILE))
-async def file_status(request: Request, response: Response, file: Readable) -> StatusAnswer:
+async def file_status(request: Request, response: Response, file: Visible) -> StatusAnswer:
     """How far a file is. The ETag names its upload."""
     state = await ingest(request).reader.state(file)
     if state.tag:
@@ -161,8 +171,9 @@ async def delete(
     file: Annotated[FileId, Depends(file_to_delete)],
     if_match: IfMatch = None,
 ) -> None:
-    """Cancel an upload or delete a file. From the answer on no chunk of it is acknowledged; a new upload of the name
-    may start a few seconds later (503 with Retry-After until then)."""
+    """Cancel an upload or delete a file: one's own, or with the scope `fleet:manage` that of any `owner`. From the
+    answer on no chunk of it is acknowledged; a new upload of the name may start a few seconds later (503 with
+    Retry-After until then)."""
     running = ingest(request)
     with running.witness.deleting(caller, file):
         await running.canceller.cancel(file, Pin.parse(if_match, None))

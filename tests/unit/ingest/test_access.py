@@ -126,6 +126,16 @@ WRITING = (
     ("car-8", EVERYTHING, "car-7", ""),
     ("admin", EVERYTHING, "car-7", ""),
 )
+DELETING = (
+    ("car-7", "files:write", None, None),
+    ("car-7", "fleet:write", "fleet", None),
+    ("ops", "fleet:manage", "car-7", None),
+    ("ops", "fleet:manage", "fleet", None),
+    ("car-7", "fleet:manage", None, None),
+    ("car-7", "files:read fleet:read fleet:write admin", None, "files:write"),
+    ("car-7", "files:read files:write fleet:read admin", "fleet", "fleet:write"),
+    ("car-8", "files:read files:write fleet:read fleet:write admin", "car-7", "fleet:manage"),
+)
 
 
 def refused_for(answer: httpx.Response, missing: str) -> None:
@@ -171,7 +181,7 @@ async def test_who_may_read(
 
 @pytest.mark.usefixtures("hasty", "published")
 @pytest.mark.parametrize(("subject", "scopes", "owner", "missing"), WRITING)
-async def test_who_may_write_and_delete(
+async def test_who_may_write(
     http: httpx.AsyncClient,
     settings: Settings,
     subject: str,
@@ -183,11 +193,54 @@ async def test_who_may_write_and_delete(
     sent = await caller.chunk("b", CONTENT, 0, 5, owner=owner)
     if missing is None:
         assert accepted(sent)["owner"] == (owner or subject)
-        assert (await caller.delete("a", owner=owner)).status_code == 204
     else:
         refused_for(sent, missing)
-        refused_for(await caller.delete("a", owner=owner), missing)
         assert stored(settings) == before
+
+
+@pytest.mark.usefixtures("hasty", "published")
+@pytest.mark.parametrize(("subject", "scopes", "owner", "missing"), DELETING)
+async def test_who_may_delete(
+    http: httpx.AsyncClient,
+    settings: Settings,
+    subject: str,
+    scopes: str,
+    owner: str | None,
+    missing: str | None,
+) -> None:
+    caller, before = Device(http, token_for(settings, subject, scopes)), stored(settings)
+    answer = await caller.delete("a", owner=owner)
+    if missing is None:
+        assert answer.status_code == 204
+        await settled(settings)
+        assert any("/fleet/" in path for path in stored(settings)) == (owner != "fleet")
+        assert any("/car-7/" in path for path in stored(settings)) == (owner == "fleet")
+    else:
+        refused_for(answer, missing)
+        assert stored(settings) == before
+
+
+@pytest.mark.usefixtures("published")
+async def test_who_manages_files_sees_them_and_reads_no_byte(http: httpx.AsyncClient, settings: Settings) -> None:
+    caller = Device(http, token_for(settings, "ops", "fleet:manage"))
+    for path in ("/files/a/status", "/files"):
+        assert (await caller.ask("GET", path, params=of("car-7"))).status_code == 200
+    refused_for(await caller.ask("GET", "/files/a", params=of("car-7")), "fleet:read")
+    refused_for(await caller.ask("GET", "/files/a", params=of("fleet")), "files:read")
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_operator_cancels_an_upload_of_a_device_and_only_the_one_that_it_names(
+    device: Device, http: httpx.AsyncClient, settings: Settings
+) -> None:
+    session = accepted(await device.chunk("a", CONTENT, 0, 5))["session"]
+    caller = Device(http, token_for(settings, "ops", "fleet:manage"))
+    refused(await caller.delete("a", {"If-Match": '"5-another"'}, owner="car-7"), 412, "precondition-failed")
+    accepted(await device.chunk("a", CONTENT, 5, 7))
+    assert (await caller.delete("a", {"If-Match": f'"{session}"'}, owner="car-7")).status_code == 204
+    refused(await device.chunk("a", CONTENT, 7, 10), 503, "upload-closing")
+    await settled(settings)
+    assert stored(settings) == {}
 
 
 @pytest.mark.parametrize("owner", ["", "..", "../car-7", "car/7", "a b", "-a", "x" * 65, "ä"])
