@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.chart import DEV, EXTERNAL, PUBLIC_KEY, Refused, merge, render
-from tests.deploy.switches import INGRESS
+from tests.deploy.switches import INGRESS, PEER
 
 Values = dict[str, Any]
 
@@ -38,6 +38,8 @@ def test_what_is_missing_is_named(values: Values, message: str) -> None:
     [
         ({"tokens": {"secretKey": "short"}}, "/tokens/secretKey"),
         ({"tokens": {"algorithm": "none"}}, "/tokens/algorithm"),
+        ({"admin": {"secret": "short"}}, "/admin/secret"),
+        ({"settings": {"forwardedAllowIps": "*"}}, "/settings/forwardedAllowIps"),
         ({"store": {"endpoint": "https://s3"}}, "/store/endpoint"),
         ({"store": {"endpoint": "fd00::1"}}, "/store/endpoint"),
         ({"settings": {"maxChunkSize": "64Mi"}}, "/settings/maxChunkSize"),
@@ -153,6 +155,9 @@ def test_sizes_that_do_not_fit_into_one_another_are_refused(values: Values, mess
         ({"tokens": {"algorithm": "HS256", "jwksUrl": "https://x/keys"}}, "HS256 signs and verifies with one shared"),
         ({"admin": {"secret": "x" * 32}}, "admin.existingSecret and admin.secret contradict"),
         ({"prometheusRule": {"enabled": True}}, "Set serviceMonitor.enabled too"),
+        ({"networkPolicy": {"enabled": False, "clients": [PEER]}}, "networkPolicy.enabled=false makes no policy"),
+        ({"networkPolicy": {"enabled": False, "extraEgress": [{}]}}, "networkPolicy.enabled=false makes no policy"),
+        ({"serviceAccount": {"create": False, "annotations": {"a": "b"}}}, "serviceAccount.annotations: with"),
     ],
 )
 def test_values_that_contradict_one_another_are_refused(values: Values, message: str) -> None:

@@ -1,7 +1,7 @@
 {{/* Where the store and the broker are, and which Secret opens what. */}}
 
 {{- define "hiper.storeEndpoint" -}}
-{{- if .Values.dev.enabled }}
+{{- if .Values.dev.enabled -}}
 {{ include "hiper.fullname" . }}-minio:9000
 {{- else }}
 {{- required "store.endpoint: set it to host:port of the S3-compatible store, or set dev.enabled to try hiper out" .Values.store.endpoint }}

@@ -2,10 +2,10 @@
      can be is in values.schema.json. */}}
 {{- define "hiper.refuse" -}}
 {{- $found := list }}
-{{- range list "images" "backends" "tokens" "sizes" "scaling" "edge" "monitoring" "secrets" }}
+{{- range list "images" "backends" "tokens" "sizes" "scaling" "edge" "network" "secrets" }}
 {{- $found = concat $found (include (printf "hiper.refuse.%s" .) $ | fromYamlArray) }}
 {{- end }}
-{{- if $found }}{{ fail (join "\n" $found | printf "\n%s") }}{{ end }}
+{{- if $found }}{{ fail (join "\n- " $found | printf "\n- %s\n") }}{{ end }}
 {{- end }}
 
 {{- define "hiper.refuse.images" -}}
@@ -172,7 +172,14 @@
 {{- end }}
 {{- end }}
 
-{{- define "hiper.refuse.monitoring" -}}
+{{- define "hiper.refuse.network" -}}
+{{- $policy := .Values.networkPolicy }}
+{{- if and (not $policy.enabled) (or $policy.clients $policy.monitoring $policy.store $policy.broker $policy.extraEgress) }}
+- "networkPolicy.enabled=false makes no policy: what networkPolicy.clients, .monitoring, .store, .broker and .extraEgress say would not count. Remove them, or enable it"
+{{- end }}
+{{- if and .Values.serviceAccount.annotations (not .Values.serviceAccount.create) }}
+- "serviceAccount.annotations: with serviceAccount.create=false the chart makes no service account to put them on. Put them on yours"
+{{- end }}
 {{- if and .Values.prometheusRule.enabled (not .Values.serviceMonitor.enabled) }}
 - "prometheusRule.enabled: the alerts are about series of the ServiceMonitor. Set serviceMonitor.enabled too"
 {{- end }}
@@ -197,5 +204,9 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- $admin := include "hiper.found" (dict "root" . "secret" (include "hiper.adminSecret" .) "key" "ADMIN_SECRET") | b64dec }}
+{{- if and $admin (not $values.admin.secret) (lt (len $admin) 32) }}
+- "ADMIN_SECRET in the Secret {{ include "hiper.adminSecret" . }} has {{ len $admin }} bytes; auth would not start with less than 32. Make a new one (openssl rand -hex 32)"
 {{- end }}
 {{- end }}
