@@ -56,8 +56,9 @@ def _explained(details: ErrorDetails) -> str:
     return f"{field.upper()}: {what}" + (f" (e.g. {field.upper()}={default})" if known else "")
 
 
-def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
-    """Serve the application of the settings until SIGTERM or SIGINT. Exits with 0 after a drain, with 2 and one line
+def run(build: Build, port: Callable[[Settings], int], *, has_devices: bool = False) -> NoReturn:
+    """Serve the application of the settings until SIGTERM or SIGINT. `has_devices`: it has the routes that
+    ADMIN_API_PORT is for. Exits with 0 after a drain, with 2 and one line
     on standard error when the settings cannot work."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # uvicorn raises the signal again after its drain
@@ -66,6 +67,8 @@ def run(build: Build, port: Callable[[Settings], int]) -> NoReturn:
         configure_logging(settings)
         ports = dict.fromkeys((port(settings), settings.metrics_port or port(settings)))
         sockets = listen(settings.host, *ports)
+        if has_devices and settings.admin_api_port:
+            sockets += listen(settings.admin_api_host, settings.admin_api_port)
         broker_trust(settings)  # certificates that cannot be read end the process here, not when they are needed
         app = build(settings)
         configure_tracing(app.title.lower().replace(" ", "-"), app.version)

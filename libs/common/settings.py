@@ -217,6 +217,14 @@ class Settings(BaseSettings):
         description="Port of /livez, /readyz and /metrics alone. Assembler and janitor: 9000 if it is not set. Ingest, "
         "auth and `hiper serve`: if it is set, PORT has /livez and /readyz too, and no /metrics.",
     )
+    admin_api_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port at which auth and `hiper serve` answer /devices, so that PORT, which devices "
+        "reach, has no such address. Empty: /devices is at PORT.",
+    )
+    admin_api_host: str = Field("localhost", description="Address or name to listen at for ADMIN_API_PORT, as HOST.")
     docs_enabled: bool = Field(True, description="Answer /docs and /openapi.json.")
     trust_traceparent: bool = Field(
         False,
@@ -254,6 +262,12 @@ class Settings(BaseSettings):
     def metrics_elsewhere(self) -> bool:
         """Whether /metrics has a port that is not the API's."""
         return self.metrics_port not in (None, 0, self.port)
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.admin_api_port and self.admin_api_port in (self.port, self.metrics_port):
+            raise ValueError("ADMIN_API_PORT must not be PORT or METRICS_PORT: e.g. ADMIN_API_PORT=8001")
+        return self
 
     @model_validator(mode="after")
     def _encryption_fits(self) -> Self:

@@ -4,4 +4,4 @@ from libs.common.serving import run
 from services.auth.app import build_app
 
 if __name__ == "__main__":
-    run(build_app, lambda settings: settings.port)
+    run(build_app, lambda settings: settings.port, has_devices=True)

@@ -32,11 +32,14 @@ def build(settings: Settings) -> FastAPI:
     complete = with_secrets(settings)
     docs = " (docs at /docs)" if settings.docs_enabled else ""
     print(f"HiPER-Automotive listens at {url_of(settings.host, settings.port)}{docs}", file=sys.stderr)
+    if settings.admin_api_port:
+        devices = url_of(settings.admin_api_host, settings.admin_api_port)
+        print(f"Devices are registered at {devices} alone (ADMIN_API_PORT)", file=sys.stderr)
     return build_app(complete)
 
 
 def main() -> None:
-    run(build, lambda settings: settings.port)
+    run(build, lambda settings: settings.port, has_devices=True)
 
 
 if __name__ == "__main__":

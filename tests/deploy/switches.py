@@ -83,6 +83,7 @@ SWITCHES: dict[str, dict[str, Values]] = {
         "on": {},
         "off": {"dev": {name: {"persistence": {"enabled": False}} for name in ("minio", "rabbitmq")}},
     },
+    "admin": {"public": {}, "inside": {"admin": {"public": False}}},
     "budgets": {"default": {}, "all": {"janitor": {"pdb": {"enabled": True}}}},
     "more": {"nothing": {}, "everything": EVERYTHING},
 }

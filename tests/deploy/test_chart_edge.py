@@ -62,6 +62,18 @@ def test_every_route_for_clients_reaches_its_service(
     assert {path: find(path) for path in routes} == {path: {f"r-hiper-{component}"} for path in routes}
 
 
+@pytest.mark.parametrize("edge", EDGES)
+def test_devices_can_be_kept_off_the_public_host(edge: str) -> None:
+    inside = {"admin": {"public": False}}
+    find = EDGES[edge](inside)
+    assert find("/devices") == find("/devices/car-7") == set()
+    assert find("/token") == {"r-hiper-auth"}
+    manifests = render(DEV, inside)
+    assert {component for component in ("auth", "ingest", "assembler", "janitor") if "ADMIN_API_PORT" in str(
+        named(manifests, "Deployment", f"r-hiper-{component}"))} == {"auth"}  # fmt: skip
+    assert "8001" not in str(of_kind(manifests, "Service"))
+
+
 DOCUMENTATION = ["/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"]
 
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.web.access import RequestShell
 from libs.common.web.docs import DOCUMENT, add_docs
-from libs.common.web.doors import MetricsDoor
+from libs.common.web.doors import AdminDoor, MetricsDoor
 from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
 from libs.common.web.probes import probes
 from libs.common.web.shedding import Shedder
@@ -56,6 +56,8 @@ def create_app(
         add_docs(app)
     if settings.max_requests_in_flight:
         app.add_middleware(Shedder, most=settings.max_requests_in_flight)
+    if settings.admin_api_port:
+        app.add_middleware(AdminDoor, port=settings.admin_api_port)
     if settings.metrics_elsewhere:
         app.add_middleware(MetricsDoor, port=settings.worker_port)
     app.add_middleware(RequestShell, trusts_traceparent=settings.trust_traceparent)

@@ -6,6 +6,9 @@
 {{- if has .component (list "ingest" "auth") }}
 {{- $_ := merge $env (include "hiper.tokenEnv" . | fromYaml) }}
 {{- end }}
+{{- if and (eq .component "auth") (not $values.admin.public) }}
+{{- $_ := set $env "ADMIN_API_PORT" (dict "value" "8001") }}
+{{- end }}
 {{- if $values.trust.existingConfigMap }}
 {{- $_ := set $env "TLS_CA_FILE" (dict "value" "/etc/hiper/trust/ca.crt") }}
 {{- end }}

@@ -2,7 +2,9 @@
 {{- define "hiper.routes" -}}
 auth:
   - {path: /token, type: Exact}
+  {{- if .Values.admin.public }}
   - {path: /devices, type: Prefix}
+  {{- end }}
   - {path: /.well-known/jwks.json, type: Exact}
 ingest:
   - {path: /upload, type: Exact}
