@@ -21,7 +21,7 @@ from pydantic_settings import SettingsError
 from libs.common.http1 import protocol_of
 from libs.common.listening import listen
 from libs.common.settings import ConfigurationError, Settings
-from libs.common.telemetry import configure_logging
+from libs.common.telemetry import configure_logging, say
 from libs.common.tls import broker_trust
 from libs.common.tracing import configure_tracing
 
@@ -74,8 +74,7 @@ def run(build: Build, port: Callable[[Settings], int], *, has_devices: bool = Fa
         configure_tracing(app.title.lower().replace(" ", "-"), app.version)
         config = uvicorn_config(settings, app, port(settings))
     except ConfigurationError as error:
-        print(f"configuration error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error)
     raise_file_limit()
     collect_less()
     server = LingeringServer(config, settings.shutdown_delay)
@@ -83,9 +82,14 @@ def run(build: Build, port: Callable[[Settings], int], *, has_devices: bool = Fa
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets))
     if server.failure:
-        print(f"configuration error: {server.failure}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(server.failure)
     sys.exit(0 if server.started else 1)
+
+
+def _refuse(error: ConfigurationError) -> NoReturn:
+    """The settings may not have been read: LOG_FORMAT as the environment has it."""
+    say(f"configuration error: {error}", os.environ.get("LOG_FORMAT", ""), "critical")
+    sys.exit(2)
 
 
 class LingeringServer(uvicorn.Server):

@@ -1,11 +1,14 @@
 """Logs: structlog for everything, the standard library's loggers (uvicorn's too) routed through it."""
 
+import json
 import logging
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from io import StringIO, TextIOWrapper
 from logging.handlers import WatchedFileHandler
+from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
@@ -16,6 +19,8 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from libs.common.audit_trail import LOGGER
 from libs.common.redaction import HIDDEN_NAMES, MASK, forms, printable, redact
 from libs.common.settings import ConfigurationError, Settings
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 _SECRET_NAME = re.compile(rf"(^|[_-])({HIDDEN_NAMES})$", re.IGNORECASE)
 
@@ -30,7 +35,7 @@ def _masked(key: str, value: Any) -> Any:
         return MASK
     if isinstance(value, dict):
         return {inner: _masked(str(inner), content) for inner, content in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and key != "exc_info":  # of which a tuple alone is printed as a traceback
         return [_masked("", item) for item in value]
     return value
 
@@ -57,6 +62,14 @@ class Redactor:
 
     def __call__(self, _logger: WrappedLogger, _method: str, line: Any) -> str:
         return redact(line, self._secrets)
+
+
+def say(text: str, log_format: str, level: str = "info") -> None:
+    """A line on standard error for whoever starts the process: an object where log lines are JSON."""
+    if log_format == "json":
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        text = json.dumps({"event": text, "level": level, "timestamp": now})
+    print(text, file=sys.stderr)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -90,6 +103,14 @@ def configure_logging(settings: Settings) -> None:
     )
     _route_standard_library(formatter, settings.log_level)
     _route_audit_trail(formatter, settings.audit_log)
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, Exception):
+        log.critical("the process ends", exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _renderers(settings: Settings) -> list[Processor]:

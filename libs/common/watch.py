@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 from libs.common.events import Event
+from libs.common.layout import FileId
 from libs.common.sweep import Tally
 
 _NOTHING = nullcontext()
@@ -20,6 +21,10 @@ class Watch:
 
     def told(self, event: Event) -> None:
         """The outcome of an upload was published. One that is repeated after a crash is told again."""
+
+    def deleted(self, file: FileId, session: str, size: int) -> None:
+        """A file and its uploads were deleted, because a device or an operator asked for it. `session` is one of those
+        that were closed for it, `size` that of the complete file in bytes, or of the upload if there was none."""
 
     def finalized(self, lag: float) -> None:
         """A file became complete `lag` seconds after its last chunk was stored, by the store's clock."""

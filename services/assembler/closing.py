@@ -19,6 +19,7 @@ from libs.common.layout import (
     partials_prefix,
     rejected_prefix,
     run_key,
+    total_size_of,
 )
 from libs.common.look import SETTLE, Look, Session, look
 from libs.common.store import Buckets, Fence, FenceExpired, ObjectNotFound, ObjectStore, UploadNotFound, list_all
@@ -203,11 +204,15 @@ class _Closing:
         if event:  # told before the chunks go: who takes over from here on may not know any more
             self._bus.publish(event)
             self._watch.told(event)
+        done = await complete_file(self._buckets.perm, file) if self._reason == "cancel" else None
         await temp.delete_many(chunks)
         await self._clear_permanent()
         fence = await self._fence()
         for session in self._sessions:
             await temp.put(fact_key(file, session, closed_fact(self._reason)), b"", fence=fence)
+        if self._reason == "cancel":
+            session = self._sessions[0]
+            self._watch.deleted(file, session, done.size if done else total_size_of(session))
 
     async def _right(self) -> Look:
         """Look again: whether this closing is still to be done, and by this reason."""

@@ -1,6 +1,5 @@
 """`hiper serve`: everything in one process, with secrets made at the first start."""
 
-import sys
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -9,6 +8,7 @@ from pydantic import SecretStr
 from libs.common.listening import url_of
 from libs.common.serving import run
 from libs.common.settings import SYMMETRIC, Settings
+from libs.common.telemetry import say
 from services.auth.bootstrap import load_or_create_secret
 from services.embedded.app import build_app
 
@@ -20,7 +20,7 @@ def with_secrets(settings: Settings) -> Settings:
         if needed and not getattr(settings, name).get_secret_value():
             path = secrets_directory(settings) / name
             made[name] = SecretStr(load_or_create_secret(path))
-            print(f"{name.upper()} is not set: using the one in {path} (mode 0600)", file=sys.stderr)
+            say(f"{name.upper()} is not set: using the one in {path} (mode 0600)", settings.log_format)
     return settings.model_copy(update=made)
 
 
@@ -31,10 +31,10 @@ def secrets_directory(settings: Settings) -> Path:
 def build(settings: Settings) -> FastAPI:
     complete = with_secrets(settings)
     docs = " (docs at /docs)" if settings.docs_enabled else ""
-    print(f"HiPER-Automotive listens at {url_of(settings.host, settings.port)}{docs}", file=sys.stderr)
+    say(f"HiPER-Automotive listens at {url_of(settings.host, settings.port)}{docs}", settings.log_format)
     if settings.admin_api_port:
         devices = url_of(settings.admin_api_host, settings.admin_api_port)
-        print(f"Devices are registered at {devices} alone (ADMIN_API_PORT)", file=sys.stderr)
+        say(f"Devices are registered at {devices} alone (ADMIN_API_PORT)", settings.log_format)
     return build_app(complete)
 
 

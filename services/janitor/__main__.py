@@ -3,7 +3,10 @@
 import argparse
 import asyncio
 import sys
+from contextlib import AbstractAsyncContextManager, nullcontext
 
+from libs.common.bus import EventBus
+from libs.common.bus.memory import MemoryBus
 from libs.common.resources import open_buckets, open_bus
 from libs.common.serving import load_settings, run
 from libs.common.settings import ConfigurationError, Settings
@@ -14,12 +17,19 @@ from services.janitor.app import build_app, build_janitor
 
 
 async def sweep_once(settings: Settings, *, dry_run: bool) -> None:
-    """One sweep; prints what it found and why, a line each."""
-    async with open_buckets(settings) as buckets, open_bus(settings) as bus:
+    """One sweep; prints what it found and why, a line each, and how many. A dry run tells nobody, and so asks for no
+    broker."""
+    async with open_buckets(settings) as buckets, _open_bus(settings, dry_run) as bus:
         janitor = build_janitor(settings, buckets, bus)
-        for finding in await janitor.sweep(await store_time(buckets.temp), dry_run=dry_run):
+        found = await janitor.sweep(await store_time(buckets.temp), dry_run=dry_run)
+        for finding in found:
             where = f"{finding.file.owner}/{finding.file.filename}"
             print(f"{finding.need}: {where} (session {finding.session}): {finding.why}")
+    print(f"{len(found) or 'nothing'} found" + (", and nothing changed: a dry run" if dry_run else ""))
+
+
+def _open_bus(settings: Settings, dry_run: bool) -> AbstractAsyncContextManager[EventBus]:
+    return nullcontext(MemoryBus()) if dry_run else open_bus(settings)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The janitor service: sweeps for what stopped half-way and for what was left behind."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from libs.common.clock import SystemClock
 from libs.common.resources import open_backends
 from libs.common.settings import Settings
 from libs.common.store import Buckets, StoreUnavailable
-from libs.common.sweep import NUDGES, Ages, Need, store_time
+from libs.common.sweep import NUDGES, Ages, Finding, Need, store_time
 from libs.common.web import create_app, installed_version
 from services.janitor.metrics import DURATION, SweepWatch
 from services.janitor.sweeping import Janitor
@@ -34,7 +35,9 @@ async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_inte
         needs = frozenset(Need) if now >= due else NUDGES
         try:
             with DURATION.time():
-                await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
+                began = janitor.clock.monotonic()
+                found = await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
+                _say(found, janitor.clock.monotonic() - began)
         except StoreUnavailable as error:
             log.warning("store unavailable, will sweep again", error=str(error))
         except Exception:  # whatever it is: without sweeps uploads would be stuck, and nobody would notice
@@ -42,6 +45,12 @@ async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_inte
         else:
             due = now + cleanup_interval if now >= due else due
         await janitor.clock.sleep(min(recovery_interval, cleanup_interval))
+
+
+def _say(found: list[Finding], duration: float) -> None:
+    """One line for each sweep; what was found has lines of its own. `duration` in seconds."""
+    counts = Counter(finding.need.replace(" ", "_") for finding in found)
+    log.info("swept", findings=len(found), duration=round(duration, 3), **counts)
 
 
 @asynccontextmanager

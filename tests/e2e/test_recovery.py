@@ -156,8 +156,29 @@ async def test_the_janitor_says_what_it_would_do_and_does_not_do_it(tmp_path: Pa
         )
         said, _ = await process.communicate()
         assert process.returncode == 0
-        assert b"orphaned chunks: car-17/log (session 9-00000000deadbeef): 1 chunks of a session that is gone" in said
-        assert orphan.exists() == left
+        first, last = said.decode().splitlines()
+        assert first == ("orphaned chunks: car-17/log (session 9-00000000deadbeef): 1 chunks of a session that is gone")
+        assert last.startswith("1 found")
+        assert ("nothing changed" in last) == orphan.exists() == left
+
+
+async def test_a_dry_run_that_finds_nothing_says_so_and_needs_no_broker(tmp_path: Path) -> None:
+    for name in ("temp", "perm"):
+        store = FilesystemStore(tmp_path / "data" / name)
+        await store.ensure()
+        await store.close()
+    nobody = {"EVENT_BUS": "rabbitmq", "RABBITMQ_URL": "amqp://127.0.0.1:1/"}
+    environment = {**os.environ, **SECRETS, **nobody, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "services.janitor", "--once", "--dry-run"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await process.communicate()
+    assert (process.returncode, complained) == (0, b"")
+    assert said == b"nothing found, and nothing changed: a dry run\n"
 
 
 def test_secrets_are_made_kept_private_and_kept_over_a_restart(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ securityContext:
 {{- define "hiper.container" -}}
 image: {{ include "hiper.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- /* why a process ended: its last lines, in `kubectl describe pod` */}}
+terminationMessagePolicy: FallbackToLogsOnError
 args: [services.{{ .component }}]
 securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
