@@ -20,6 +20,7 @@ from libs.client.errors import HiperError
 from libs.client.sizes import format_size, printable
 
 LINE_EVERY = 10.0  # seconds between two lines about one file
+MOST_BARS = 8  # with more files than this, those that are done have none
 NOTICE_EVERY = 5.0  # seconds between two notices that something is tried again
 
 
@@ -80,7 +81,8 @@ class Bars(_Notices):
         task = self._progress.add_task(printable(name), total=None)
 
         def report(done: int, total: int) -> None:
-            self._progress.update(task, completed=done, total=total)
+            crowded = len(self._progress.task_ids) > MOST_BARS
+            self._progress.update(task, completed=done, total=total, visible=done < total or not crowded)
 
         return report
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from libs.client import commands_access, commands_config, commands_files, commands_transfer
+from libs.client import commands_access, commands_config, commands_download, commands_files, commands_transfer
+from libs.client.console import show_all
 
 app = typer.Typer(
     name="hiper",
@@ -17,7 +18,7 @@ app = typer.Typer(
 )
 app.command()(commands_access.login)
 app.command()(commands_transfer.upload)
-app.command()(commands_transfer.download)
+app.command()(commands_download.download)
 app.command()(commands_files.status)
 app.command()(commands_files.ls)
 app.command()(commands_files.rm)
@@ -52,7 +53,7 @@ def hiper(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    pass
+    show_all()
 
 
 if __name__ == "__main__":

@@ -153,6 +153,7 @@ class HiperClient:
         path = Path(dest) if isinstance(sink, FileSink) else None  # type: ignore[arg-type]  # no stream then
         try:
             if isinstance(sink, FileSink) and (there := await already_there(self._files, file, sink, patience)):
+                (progress or _ignore)(there.size, there.size)
                 return DownloadResult(filename, path, there.size, 0, there.sha256.hex(), True)
             task = Downloader(
                 self._transport, self._files, file, sink, patience, progress or _ignore,

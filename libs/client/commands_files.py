@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from libs.client.commands_transfer import Owner
-from libs.client.console import client, out, print_json, run, say
+from libs.client.console import client, out, print_json, print_table, run, say
 from libs.client.models import FileEntry, Status
 from libs.client.sizes import format_size, printable
 
@@ -76,7 +76,7 @@ def ls(
                 else:
                     say_fields(entry)
         if table.rows:
-            console.print(table)
+            print_table(table)
 
     run(work)
 

@@ -1,8 +1,7 @@
-"""`hiper upload` and `hiper download`."""
+"""`hiper upload`."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
@@ -97,42 +96,3 @@ def _summary(result: UploadResult) -> str:
     if not result.sent_bytes:
         return f"{result.filename}: there already, {size}"
     return f"{result.filename}: uploaded, {size} ({format_size(result.sent_bytes)} of it now)"
-
-
-def download(
-    name: Annotated[str, typer.Argument(help="Name of the file on the server.", metavar="NAME")],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="PATH", help="File or directory to write to, or - for standard output."),
-    ] = None,
-    owner: Owner = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
-    retry_for: RetryFor = TRANSFER_PATIENCE,
-) -> None:
-    """Download a file, or go on with a download that was interrupted.
-
-    The bytes gather in PATH.part and get their name when they are complete and verified. Run the same command
-    again after any interruption.
-
-    Examples:
-
-      hiper download drive-0417.mcap
-
-      hiper download --owner car-7 drive-0417.mcap -o - | mcap info /dev/stdin
-    """
-    target = sys.stdout.buffer if output == "-" else _target(name, output)
-
-    async def work() -> None:
-        with reporter(err()) as shown:
-            async with client(retry_for, shown.retrying) as hiper:
-                result = await hiper.download(name, target, owner=owner, progress=shown.track(name), replace=force)
-        if result.path:
-            verified = "verified" if result.verified else "the server knows no digest to verify it by"
-            say(f"{result.path}: downloaded, {format_size(result.total_size)} ({verified})")
-
-    run(work, "interrupted; run the same command again to go on from here")
-
-
-def _target(name: str, output: str | None) -> "Path | BinaryIO":
-    path = Path(output or ".")
-    return path / name if path.is_dir() else path
