@@ -29,7 +29,8 @@ def values(hiper_image: str) -> dict[str, Any]:
         "image": {"repository": repository, "tag": tag},
         "tokens": {"existingSecret": "my-tokens"},
         "admin": {"existingSecret": "my-admin"},
-        "settings": {"recoveryInterval": 5},
+        # The pods of these tests ask faster than a device may.
+        "settings": {"recoveryInterval": 5, "limitsClasses": {"default": {"requests_per_second": 0}}},
         "dev": {
             "enabled": True,
             "minio": {"image": minio, "persistence": {"enabled": False}},
@@ -100,9 +101,22 @@ def test_secrets_show_neither_in_the_values_nor_in_a_configmap(release: Namespac
     assert ADMIN_SECRET not in told
 
 
-def test_auth_alone_can_sign_where_the_algorithm_is_asymmetric(release: Namespace, values: dict[str, Any]) -> None:
+def test_a_release_whose_secret_has_a_shared_key_goes_on_with_it(release: Namespace) -> None:
+    """As chart 0.1 left it, which signed with HS256 unless told otherwise."""
+    assert release.kubectl("get", "configmap", "hiper", "-o", "jsonpath={.data.ALGORITHM}") == "HS256"
+
+
+def test_a_secret_without_the_key_that_is_asked_for_is_refused_before_anything_changes(
+    release: Namespace, values: dict[str, Any]
+) -> None:
+    with pytest.raises(AssertionError, match=r"tokens\.existingSecret: the Secret my-tokens has no private\.pem"):
+        release.install(merge(values, {"tokens": {"algorithm": "EdDSA"}}))
+
+
+def test_auth_alone_can_sign_by_a_key_that_the_chart_makes(release: Namespace, values: dict[str, Any]) -> None:
     """Rolled out for real, so that the keys that ingest reads from auth verify what auth signs."""
-    release.install(merge(values, {"tokens": {"existingSecret": "", "algorithm": "EdDSA"}}))
+    release.install(merge(values, {"tokens": {"existingSecret": ""}}))
+    assert release.kubectl("get", "configmap", "hiper", "-o", "jsonpath={.data.ALGORITHM}") == "EdDSA"
     assert "Succeeded" in release.helm("test", "hiper", "--timeout=180s")
     pods = release.kubectl("get", "pod", "-l", "app.kubernetes.io/component!=auth", "-o", "yaml")
     assert "private" not in pods.lower()
