@@ -54,8 +54,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def wired(port: int) -> AsyncIterator[Wire]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def wired(port: int, own: str = "127.0.0.1") -> AsyncIterator[Wire]:
+    """A connection from an address of one's own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(own, 0))
     try:
         yield Wire(reader, writer)
     finally:
