@@ -8,6 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import libs.common.answers
 import libs.common.audit_trail
 import libs.common.bus._metrics
+import libs.common.revocations
 import libs.common.store.metered
 import libs.common.web.access
 import libs.common.web.errors
@@ -24,7 +25,7 @@ MODULES: dict[str, tuple[ModuleType, ...]] = {
         libs.common.answers,
         libs.common.store.metered,
     ),
-    "auth, ingest": (libs.common.audit_trail,),
+    "auth, ingest": (libs.common.audit_trail, libs.common.revocations),
     "ingest": (services.ingest.metrics,),
     "ingest, assembler, janitor": (libs.common.bus._metrics,),
     "assembler": (services.assembler.metrics,),

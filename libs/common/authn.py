@@ -73,7 +73,7 @@ class Authn:
             raise _invalid_token(error.reason) from error
         audit_trail.identify(principal.subject)
         if not self.revocations.ready:
-            detail = "The list of revoked tokens is not here yet"
+            detail = "It is not known which tokens are revoked"
             raise Problem(Kind.NOT_READY, detail, missing=["revocations"])
         if self.revocations.is_revoked(principal):
             raise _invalid_token("The token was revoked")

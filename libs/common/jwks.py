@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 from http import HTTPStatus
 from typing import Any
@@ -12,12 +13,15 @@ import structlog
 from jwt.algorithms import AllowedPublicKeys
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.repeating import Repeating
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 REFRESH_INTERVAL = 300.0  # seconds; a key that the issuer took back is refused at most this much later
 COOLDOWN = 10.0  # seconds between two fetches at least, however many unknown key ids come
 TIMEOUT = 5.0  # seconds
+MOST_BYTES = 2**20  # of a key set
+_PLAIN = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
 
 
 class KeysUnavailable(Exception):
@@ -35,7 +39,8 @@ class RemoteKeys:
         self._keys: dict[str, AllowedPublicKeys] | None = None
         self._fetched = float("-inf")  # when the last fetch began, on the monotonic clock
         self._fetching = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        pause = lambda: REFRESH_INTERVAL if self.ready else COOLDOWN  # noqa: E731
+        self._following = Repeating("jwks", self._fetch_unless_recent, pause, self._clock)
 
     @property
     def ready(self) -> bool:
@@ -53,18 +58,10 @@ class RemoteKeys:
     async def start(self) -> None:
         """Fetch now (a failure is logged, not raised) and again every REFRESH_INTERVAL seconds."""
         await self._fetch_unless_recent()
-        self._task = asyncio.create_task(self._refresh_forever(), name="jwks")
+        self._following.start()
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _refresh_forever(self) -> None:
-        while True:
-            await self._clock.sleep(REFRESH_INTERVAL if self.ready else COOLDOWN)
-            await self._fetch_unless_recent()
+        await self._following.close()
 
     async def _fetch_unless_recent(self) -> None:
         async with self._fetching:
@@ -74,19 +71,24 @@ class RemoteKeys:
             self._fetched = now
             try:
                 self._keys = parse_jwks(await self._download(), self._algorithm)
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                log.warning("jwks_fetch_failed", url=self._url, error=f"{type(error).__name__}: {error}")
+            except Exception as error:  # whatever a document can cause: the keys that are known stay in force
+                log.warning("jwks_fetch_failed", url=self._url, error=f"{type(error).__name__}: {str(error)[:200]}")
 
     async def _download(self) -> Any:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         # No redirects: the keys come from the configured place or not at all.
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(self._url, allow_redirects=False, ssl=self._tls or True) as response,
+            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+            session.get(self._url, headers=_PLAIN, allow_redirects=False, ssl=self._tls or True) as response,
         ):
             if response.status != HTTPStatus.OK:
                 raise ValueError(f"answered {response.status}")
-            return await response.json(content_type=None)
+            body = bytearray()
+            async for block in response.content.iter_any():
+                body += block
+                if len(body) > MOST_BYTES:
+                    raise ValueError(f"has more than {MOST_BYTES} bytes")
+            return json.loads(body)
 
 
 def parse_jwks(document: Any, algorithm: str) -> dict[str, AllowedPublicKeys]:
@@ -98,7 +100,7 @@ def parse_jwks(document: Any, algorithm: str) -> dict[str, AllowedPublicKeys]:
     keys = {}
     for jwk in listed:
         if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str) and _for_verifying(jwk, algorithm):
-            with contextlib.suppress(jwt.PyJWTError):  # of another type or malformed: not ours to use
+            with contextlib.suppress(Exception):  # of another type or malformed in any way: not ours to use
                 keys[jwk["kid"]] = jwt.PyJWK(jwk, algorithm).key
     if not keys:
         raise ValueError(f"no key for {algorithm} in the JWK Set")

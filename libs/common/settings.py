@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         "`helm test`): at least 32 bytes. Empty: there is no such device.",
     )
     revocation_interval: float = Field(5, gt=0, le=20, description="Between two looks at the revocations.")
+    revocation_max_age: float = Field(
+        600,
+        ge=60,
+        description="How long a replica takes tokens while it cannot read the revocations; then it is not ready.",
+    )
     secret_overlap: float = Field(
         86400, ge=0, description="How long a device's old secret stays valid after its rotation."
     )

@@ -25,7 +25,7 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     Raises ConfigurationError when the settings cannot work. The store is closed with the application.
     """
     store = auth_store or new_store(settings, "auth")
-    revocations = Revocations(store, settings.revocation_interval, clock)
+    revocations = Revocations.of(settings, store, clock)
     authn = Authn(TokenVerifier(settings), revocations, CertificateBinding(settings.client_cert_header))
     auth = Auth.build(settings, store, authn.revocations, clock)
     preparation = Preparation(

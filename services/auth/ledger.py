@@ -6,7 +6,6 @@ made, reads back what it wrote, and looks every few seconds whether one of its o
 """
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Mapping
 
@@ -14,8 +13,9 @@ import structlog
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.layout import REVOKED
-from libs.common.revocations import Revocations, read_revoked
-from libs.common.store import ObjectStore, StoreError
+from libs.common.repeating import Repeating
+from libs.common.revocations import DamagedRevocations, Revocations, read_revoked
+from libs.common.store import ObjectStore, StoreError, StoreUnavailable
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -41,21 +41,18 @@ class Ledger:
         self._clock = clock or SystemClock()
         self._own: dict[str, int] = {}
         self._writing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._repairing = Repeating("ledger", self._try_to_repair, lambda: REPAIR_INTERVAL, self._clock)
 
     async def start(self) -> None:
         """Begin to look, in the background, whether own entries are missing."""
-        self._task = asyncio.create_task(self._repair_forever(), name="ledger")
+        self._repairing.start()
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._repairing.close()
 
     async def last_revoked(self, device_id: str) -> int:
         """The newest second whose tokens are void, or 0. Raises StoreUnavailable."""
-        stored = await read_revoked(self._store)
+        stored = await self._read()
         return max(stored.get(device_id, 0), self._own.get(device_id, 0))
 
     async def revoke(self, device_id: str, latest: int = 0) -> int:
@@ -69,23 +66,38 @@ class Ledger:
         return self._own[device_id]
 
     async def repair(self) -> None:
-        """Write again what another replica overwrote. Raises StoreUnavailable."""
+        """Write again what another replica overwrote, or somebody damaged. Raises StoreUnavailable."""
         self._own = self._recent(self._own)
-        if self._own and self._missing(await read_revoked(self._store)):
+        if (self._own or self._view.damaged) and self._missing(await self._read()):
             await self._write()
 
     async def _write(self) -> None:
         async with self._writing:
-            stored = await read_revoked(self._store)
+            stored = await self._read()
             attempts = 0
             while self._missing(stored) and attempts < _ATTEMPTS:
-                merged = self._recent(_latest(stored, self._own))
-                await self._store.put(REVOKED, json.dumps(merged).encode(), content_type="application/json")
-                stored = await read_revoked(self._store)
+                await self._put(self._recent(_latest(stored, self._own)))
+                stored = await self._read()
                 attempts += 1
             if missing := self._missing(stored):
                 log.warning("revocations_contended", missing=missing)
             self._view.learn(_latest(stored, self._own))
+
+    async def _put(self, revoked: Mapping[str, int]) -> None:
+        await self._store.put(REVOKED, json.dumps(revoked).encode(), content_type="application/json")
+
+    async def _read(self) -> Mapping[str, int]:
+        """What is stored. A damaged object is written anew with what this replica read before: nobody can revoke
+        otherwise. Raises StoreUnavailable, also for a replica that never read one that was whole."""
+        try:
+            return await read_revoked(self._store)
+        except DamagedRevocations as error:
+            known = self._view.known
+            if known is None:
+                raise StoreUnavailable(f"{error} (docs/runbooks/HiperRevocationsStale.md)") from None
+            log.error("revocations_damaged", error=str(error), remedy="written anew with what was read before")
+            await self._put(known)
+            return known
 
     def _missing(self, stored: Mapping[str, int]) -> list[str]:
         return [device for device, second in self._own.items() if stored.get(device, 0) < second]
@@ -94,13 +106,11 @@ class Ledger:
         oldest = self._clock.time() - self._retention
         return {device: second for device, second in revoked.items() if second >= oldest}
 
-    async def _repair_forever(self) -> None:
-        while True:
-            await self._clock.sleep(REPAIR_INTERVAL)
-            try:
-                await self.repair()
-            except (StoreError, ValueError, TypeError) as error:
-                log.warning("revocations_not_repaired", error=f"{type(error).__name__}: {error}")
+    async def _try_to_repair(self) -> None:
+        try:
+            await self.repair()
+        except StoreError as error:
+            log.warning("revocations_not_repaired", error=f"{type(error).__name__}: {error}")
 
 
 def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

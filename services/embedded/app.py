@@ -36,7 +36,7 @@ def build_app(settings: Settings) -> FastAPI:
                 open_backends(settings, app.state.give_up, devices, writes_perm=True)
             )
             buckets, bus = backends.buckets, backends.bus
-            revocations = Revocations(auth_store, settings.revocation_interval)
+            revocations = Revocations.of(settings, auth_store)
             authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))
             auth = Auth.build(settings, auth_store, authn.revocations)
             stack.push_async_callback(authn.close)

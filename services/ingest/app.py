@@ -33,7 +33,7 @@ def build_app(settings: Settings) -> FastAPI:
             revoked = need(settings, auth_store, "auth", reads=REVOKED, writes=False)
             backends = await stack.enter_async_context(open_backends(settings, app.state.give_up, revoked))
             buckets, bus = backends.buckets, backends.bus
-            revocations = Revocations(auth_store, settings.revocation_interval)
+            revocations = Revocations.of(settings, auth_store)
             app.state.authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))
             stack.push_async_callback(app.state.authn.close)
             await app.state.authn.start()

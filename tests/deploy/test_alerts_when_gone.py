@@ -33,6 +33,7 @@ WHEN_GONE = {
     "HiperRequestsFail": Answer(DOWN, ("ingest", "auth"), "as above"),
     "HiperTokensSlow": Answer(DOWN, ("auth",), "only auth answers /token"),
     "HiperLoginsFail": Answer(DOWN, ("auth",), "who is not there refuses nobody"),
+    "HiperRevocationsStale": Answer(DOWN, ("ingest", "auth"), "the gauge is there as long as the process is"),
     "HiperRequestsShed": Answer(DOWN, ("ingest", "auth"), "who is not there turns nobody away"),
     "HiperMemoryBudgetExhausted": Answer(DOWN, ("ingest",), "the gauge is there as long as the process is"),
     "HiperStoreUnavailable": Answer(DOWN, EVERY, "every process calls the store every few seconds"),

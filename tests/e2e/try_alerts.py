@@ -35,6 +35,7 @@ SPEED = 60
 PATIENCE = 60  # seconds that an alert may take to fire, once its cause is there
 SETTINGS = {
     "RECOVERY_INTERVAL": "2",
+    "REVOCATION_INTERVAL": "0.2",
     "CLEANUP_INTERVAL": "2",
     "STALE_THRESHOLD": "6",
     "BODY_LEAST_RATE": "0",
@@ -257,7 +258,12 @@ async def no_store(it: Trial) -> None:
     late.start(wait=False)
     waiting = asyncio.create_task(
         it.fired(
-            "HiperStoreUnavailable", "HiperUploadsFail", "HiperRequestsFail", "HiperSweepNotRunning", "HiperNotReady"
+            "HiperStoreUnavailable",
+            "HiperUploadsFail",
+            "HiperRequestsFail",
+            "HiperSweepNotRunning",
+            "HiperNotReady",
+            "HiperRevocationsStale",
         )
     )
     while not waiting.done():

@@ -1,6 +1,8 @@
 """Keys fetched from the issuer."""
 
 import asyncio
+import gzip
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
 
-from libs.common.jwks import COOLDOWN, REFRESH_INTERVAL, KeysUnavailable, RemoteKeys, parse_jwks
+from libs.common.jwks import COOLDOWN, MOST_BYTES, REFRESH_INTERVAL, KeysUnavailable, RemoteKeys, parse_jwks
 from libs.common.tokens import InvalidToken, TokenIssuer, TokenVerifier
 from tests.unit.clocks import ManualClock
+from tests.unit.damage import DAMAGED
 from tests.unit.keyrings import SECRET, plain_settings, private_key, settings_for
 
 
@@ -21,12 +25,16 @@ class Publisher:
 
     def __init__(self) -> None:
         self.document: Any = {"keys": []}
+        self.body: bytes | None = None  # instead of the document
         self.status = 200
         self.fetches = 0
         self.url = ""
 
     async def answer(self, _request: web.Request) -> web.Response:
         self.fetches += 1
+        if self.body is not None:
+            encoding = {"Content-Encoding": "gzip"} if self.body.startswith(b"\x1f\x8b") else {}
+            return web.Response(body=self.body, headers=encoding)
         headers = {"Location": "/moved"} if self.status == 302 else {}
         return web.json_response(self.document, status=self.status, headers=headers)
 
@@ -105,6 +113,52 @@ async def test_a_redirect_is_not_followed(publisher: Publisher, tmp_path: Path) 
     publisher.status, publisher.document = 302, {"keys": [jwk("one", tmp_path)]}
     with pytest.raises(KeysUnavailable):
         await RemoteKeys(publisher.url, "ES256").find("one")
+
+
+ODD_KEYS: list[Any] = [
+    {"kty": "EC", "crv": "P-256", "x": 5, "y": []},
+    {"kty": ["EC"], "crv": {}, "x": None, "y": None},
+    {"kty": "RSA", "n": "", "e": ""},
+    {"kty": "OKP", "crv": "Ed25519", "x": "\ud800"},
+    {"kty": None},
+    {"use": []},
+    {"alg": {}},
+]
+ODD_DOCUMENTS = [
+    *DAMAGED.values(),
+    b'{"keys": Infinity}',
+    b'{"keys": [' + b"[" * 100_000,
+    *(json.dumps({"keys": [key | {"kid": "odd"}]}).encode() for key in ODD_KEYS),
+    b'{"keys": []' + b" " * MOST_BYTES + b"}",
+    gzip.compress(b" " * 10 * MOST_BYTES),
+]
+
+
+@pytest.mark.parametrize("body", ODD_DOCUMENTS, ids=range(len(ODD_DOCUMENTS)))
+async def test_whatever_the_issuer_answers_the_known_keys_stay_and_the_following_goes_on(
+    publisher: Publisher, clock: ManualClock, tmp_path: Path, body: bytes
+) -> None:
+    publisher.document = {"keys": [jwk("one", tmp_path)]}
+    keys = RemoteKeys(publisher.url, "ES256", clock)
+    await keys.start()
+    with capture_logs() as logs:
+        publisher.body = body
+        await clock.wake(REFRESH_INTERVAL, lambda: bool(logs))
+    (line,) = logs
+    assert line["event"] == "jwks_fetch_failed"
+    assert len(line["error"]) < 300
+    assert await keys.find("one")
+    publisher.body, publisher.document = None, {"keys": [jwk("two", tmp_path)]}
+    await clock.wake(REFRESH_INTERVAL, lambda: publisher.fetches == 3)
+    async with asyncio.timeout(5):
+        while await keys.find("two") is None:  # noqa: ASYNC110  # until the answer has been read
+            await asyncio.sleep(0.01)
+    await keys.close()
+
+
+async def test_odd_keys_do_not_hide_good_ones(tmp_path: Path) -> None:
+    listed = [key | {"kid": "odd"} if isinstance(key, dict) else key for key in ODD_KEYS]
+    assert set(parse_jwks({"keys": [*listed, jwk("good", tmp_path)]}, "ES256")) == {"good"}
 
 
 async def test_before_the_first_fetch_nothing_can_be_said(publisher: Publisher) -> None:

@@ -7,10 +7,11 @@ from structlog.testing import capture_logs
 
 from libs.common.layout import REVOKED
 from libs.common.revocations import Revocations, read_revoked
-from libs.common.store import StoreUnavailable
+from libs.common.store import StoreUnavailable, read
 from libs.common.store.filesystem import FilesystemStore
 from services.auth.ledger import MARGIN, REPAIR_INTERVAL, RETENTION, Ledger
 from tests.unit.clocks import ManualClock
+from tests.unit.damage import DAMAGED
 
 LIFE = 1800  # seconds
 
@@ -144,3 +145,33 @@ async def test_endless_contention_is_logged_and_left_to_the_background(
     assert [line["event"] for line in logs] == ["revocations_contended"]
     await ledger.repair()
     assert set(await read_revoked(store)) == {"car-7"}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+async def test_a_damaged_object_is_written_anew_and_hinders_no_revocation(
+    store: FilesystemStore, clock: ManualClock, damage: bytes
+) -> None:
+    view = Revocations(store, 5, clock)
+    ledger = Ledger(store, view, LIFE, clock)
+    first = await replica(store, clock).revoke("car-7")
+    await view.refresh()
+    await store.put(REVOKED, damage)
+    await view.refresh()
+    await ledger.repair()
+    assert await read_revoked(store) == {"car-7": first}
+    await store.put(REVOKED, damage)
+    second = await ledger.revoke("car-8")
+    assert await read_revoked(store) == {"car-7": first, "car-8": second}
+    await store.put(REVOKED, damage)
+    assert await ledger.last_revoked("car-7") == first
+
+
+async def test_a_replica_that_never_read_a_whole_object_writes_none(store: FilesystemStore, clock: ManualClock) -> None:
+    await store.put(REVOKED, b"damaged")
+    ledger = replica(store, clock)
+    with pytest.raises(StoreUnavailable, match="HiperRevocationsStale"):
+        await ledger.revoke("car-7")
+    assert await read(store, REVOKED) == b"damaged"
+    await store.put(REVOKED, b'{"car-8": 5000000000}')
+    await ledger.repair()
+    assert set(await read_revoked(store)) == {"car-7", "car-8"}
