@@ -30,6 +30,7 @@ ADVICE: dict[Kind, str] = {
     Kind.DIGEST_CONFLICT: f"{_STOP}, or DELETE and start again: the file changed since its digest was declared.",
     Kind.UPLOAD_INCOMPLETE: "Wait until the status is `complete`, or ask for a range of the first `next_expected_byte` "
     "bytes.",
+    Kind.DEVICE_HAS_FILES: "Delete them with `POST /files/purge` (`hiper device purge ID`), or choose another id.",
     Kind.DEVICE_EXISTS: "Choose another id, or renew its secret with `POST /devices/{device_id}/secret`.",
     Kind.REJECTED: "The bytes did not have the declared digest. Read the file anew, start at byte 0.",
     Kind.PRECONDITION_FAILED: f"{_ASK}, and go on with the session that it names, or start one if it names none.",
@@ -52,6 +53,6 @@ ADVICE: dict[Kind, str] = {
 # What POST /upload, GET /files/{filename}/status, DELETE and POST /token answer to a device.
 DEVICE_KINDS = frozenset(
     Kind.__members__[name]
-    for name in Kind.__members__.keys() - {"DEVICE_NOT_FOUND", "DEVICE_EXISTS", "UPLOAD_INCOMPLETE",
+    for name in Kind.__members__.keys() - {"DEVICE_NOT_FOUND", "DEVICE_EXISTS", "DEVICE_HAS_FILES", "UPLOAD_INCOMPLETE",
                                            "RANGE_NOT_SATISFIABLE"}
 )  # fmt: skip

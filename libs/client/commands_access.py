@@ -15,7 +15,7 @@ from libs.client.errors import HiperError
 from libs.client.identity import identity
 from libs.client.profile import DEFAULT_SERVER, Profile, profile_path, save
 from libs.client.proxies import proxy_for
-from libs.client.sizes import printable
+from libs.client.sizes import format_size, printable
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 Id = Annotated[str, typer.Argument(help="Id of the device.", metavar="ID")]
@@ -137,7 +137,8 @@ def ls_devices(as_json: Json = False) -> None:
 
 @device.command()
 def revoke(device_id: Id) -> None:
-    """Forget a device: its secret is refused at once, its tokens within 30 seconds. Its files stay."""
+    """Forget a device: its secret is refused at once, its tokens within 30 seconds. Its files stay: see `hiper device
+    purge`."""
 
     async def work() -> None:
         async with client() as hiper:
@@ -145,3 +146,37 @@ def revoke(device_id: Id) -> None:
         say(f"device {device_id} revoked")
 
     run(work)
+
+
+@device.command()
+def purge(
+    device_id: Id,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+) -> None:
+    """Delete every file of a device, and cancel its uploads (needs the scope `fleet:manage`).
+
+    Shows what would go, and asks. For a device that was revoked: wait 30 seconds, until its tokens have ended. Its id
+    can be registered again some seconds after the purge. Run the same command again if it broke off.
+    """
+
+    async def show() -> list[int]:
+        sizes = []
+        async with client() as hiper:
+            async for file in hiper.devices.purge(device_id, dry_run=True):
+                sizes.append(file.size)
+                print(printable(file.filename), file.status, file.size, sep="\t")
+        return sizes
+
+    async def delete() -> int:
+        async with client() as hiper:
+            return len([file async for file in hiper.devices.purge(device_id, dry_run=False)])
+
+    sizes = run(show)
+    about = f"{len(sizes)} files and uploads, {format_size(sum(sizes))}"
+    if not sizes or dry_run:
+        say(f"device {device_id} has {about}")
+        return
+    if not yes:
+        typer.confirm(f"Delete {about}?", abort=True)
+    say(f"device {device_id}: {run(delete)} deleted")

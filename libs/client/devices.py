@@ -1,14 +1,15 @@
-"""Registering and revoking devices: needs the scope `admin`."""
+"""Registering and revoking devices: needs the scope `admin`; purging them: `fleet:manage`."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
-from libs.client.models import Device, DevicePage, NewDevice
+from libs.client.models import Device, DevicePage, NewDevice, PurgedFile, PurgePage
 from libs.client.retry import Patience
 from libs.client.transport import Request, Transport
 
 PAGE = 1000  # devices in one page of a listing
+PURGED_AT_ONCE = 500  # files; the server waits 2 seconds for each page
 
 
 class Devices:
@@ -48,7 +49,21 @@ class Devices:
         return self._transport.parse(Device, await self._transport.call(request, Patience(self._retry_for)))
 
     async def revoke(self, device_id: str) -> None:
-        """Forget a device: its secret is refused at once, its tokens everywhere within 30 s. Raises
+        """Forget a device, not its files: its secret is refused at once, its tokens everywhere within 30 s. Raises
         NotFoundError (also when an attempt whose answer was lost did it)."""
         request = Request("DELETE", f"/devices/{quote(device_id, safe='')}")
         await self._transport.call(request, Patience(self._retry_for))
+
+    async def purge(self, device_id: str, *, dry_run: bool) -> AsyncIterator[PurgedFile]:
+        """Delete everything that a device has, and cancel its uploads; with `dry_run` only say what would go. Of each
+        file that comes no chunk is acknowledged any more; it is gone some seconds later. Call it again if it broke
+        off."""
+        cursor: str | None = ""
+        while cursor is not None:
+            query = {"owner": device_id, "dry_run": str(dry_run).lower(), "limit": str(PURGED_AT_ONCE)}
+            request = Request("POST", "/files/purge", query | ({"after": cursor} if cursor else {}))
+            answer = await self._transport.call(request, Patience(self._retry_for))
+            page = self._transport.parse(PurgePage, answer)
+            for file in page.files:
+                yield file
+            cursor = page.next

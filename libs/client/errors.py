@@ -120,6 +120,7 @@ _BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
     "digest-conflict": (AnswerError, "the upload that is there has another digest; remove it: hiper rm NAME"),
     "too-large": (AnswerError, "smaller chunks were tried; the operator can raise the limit"),
     "device-not-found": (NotFoundError, "see which there are: hiper device ls"),
+    "device-has-files": (AnswerError, "see them, and delete them: hiper device purge ID"),
     "device-exists": (AnswerError, "revoke it first, or choose another id"),
 }
 _BY_STATUS: Mapping[int, str] = {

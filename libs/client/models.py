@@ -74,6 +74,19 @@ class NewDevice(Device):
     client_secret: str = Field(repr=False)
 
 
+class PurgedFile(_Record):
+    """What a purge deletes, or would delete. `size`: bytes stored; of a pending upload the total size."""
+
+    filename: str
+    status: Literal["pending", "partial", "rejected", "complete"]
+    size: int
+
+
+class PurgePage(_Record):
+    files: list[PurgedFile]
+    next: str | None = None
+
+
 class FilePage(_Record):
     files: list[FileEntry]
     next: str | None = None

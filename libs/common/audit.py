@@ -109,4 +109,15 @@ class ForeignFileDeleted(AuditEvent):
     file: str
 
 
+@dataclass(kw_only=True)
+class OwnerPurged(AuditEvent):
+    """Ingest: everything that a device has was deleted, or with `dry_run` only listed; one line for each page.
+    `size` in bytes."""
+
+    owner: str
+    dry_run: bool
+    files: int = 0
+    size: int = 0
+
+
 EVENTS: tuple[type[AuditEvent], ...] = tuple(AuditEvent.__subclasses__())

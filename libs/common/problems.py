@@ -39,6 +39,7 @@ class Kind(ProblemType, Enum):
     DIGEST_CONFLICT = ProblemType("digest-conflict", 409, "The upload has another declared digest")
     UPLOAD_INCOMPLETE = ProblemType("upload-incomplete", 409, "The file is not complete yet")
     DEVICE_EXISTS = ProblemType("device-exists", 409, "The device is registered already")
+    DEVICE_HAS_FILES = ProblemType("device-has-files", 409, "Files of an earlier device of this id are there")
     REJECTED = ProblemType("file-rejected", 410, "The upload did not match its declared digest")
     PRECONDITION_FAILED = ProblemType("precondition-failed", 412, "It is another upload than the one named")
     TOO_LARGE = ProblemType("too-large", 413, "Larger than this server takes")

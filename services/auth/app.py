@@ -12,7 +12,7 @@ from libs.common.preparing import Preparation
 from libs.common.resources import need, new_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
-from libs.common.store import ObjectStore
+from libs.common.store import Buckets, ObjectStore
 from libs.common.tokens import TokenVerifier
 from libs.common.web import create_app, installed_version
 from services.auth.routes import router
@@ -27,7 +27,8 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     store = auth_store or new_store(settings, "auth")
     revocations = Revocations.of(settings, store, clock)
     authn = Authn(TokenVerifier(settings), revocations, CertificateBinding(settings.client_cert_header))
-    auth = Auth.build(settings, store, authn.revocations, clock)
+    files = Buckets(new_store(settings, "temp"), new_store(settings, "perm"))
+    auth = Auth.build(settings, store, files, authn.revocations, clock)
     preparation = Preparation(
         need(settings, store, "auth"), patience=settings.start_timeout, give_up=lambda error: app.state.give_up(error)
     )
@@ -35,7 +36,8 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(store.close)
+            for bucket in (store, files.temp, files.perm):
+                stack.push_async_callback(bucket.close)
             for part in (preparation, authn, auth):
                 stack.push_async_callback(part.close)
                 await part.start()

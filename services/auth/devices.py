@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock
+from libs.common.holdings import holds_anything
 from libs.common.layout import DEVICES, device_key, parse_device_key
 from libs.common.problems import Kind, Problem
-from libs.common.store import ObjectNotFound, ObjectStore, read
+from libs.common.store import Buckets, ObjectNotFound, ObjectStore, StoreRefused, read
 from services.auth.client_secrets import new_secret
 from services.auth.ledger import Ledger
 from services.auth.models import Device, Scope, valid_device_id
@@ -29,9 +30,11 @@ class Page(NamedTuple):
 class Devices:
     """Every method raises StoreUnavailable. Those that need a device to be there raise Problem DEVICE_NOT_FOUND."""
 
-    def __init__(self, store: ObjectStore, ledger: Ledger, overlap: float, clock: Clock) -> None:
-        """`overlap`: seconds that a rotated secret stays valid."""
+    def __init__(self, store: ObjectStore, files: Buckets, ledger: Ledger, overlap: float, clock: Clock) -> None:
+        """`files`: the buckets in which it looks for what an id has. `overlap`: seconds that a rotated secret stays
+        valid."""
         self._store = store
+        self._files = files
         self._ledger = ledger
         self._overlap = overlap
         self._clock = clock
@@ -61,11 +64,13 @@ class Devices:
     async def register(
         self, device_id: str, scopes: Sequence[Scope], device_class: str = DEFAULT_CLASS
     ) -> tuple[Device, str]:
-        """A new device and its secret. Raises Problem DEVICE_EXISTS."""
+        """A new device and its secret. Raises Problem DEVICE_EXISTS, and DEVICE_HAS_FILES where it would read what an
+        earlier device of this id left."""
         async with self._changing:
             if await self.find(device_id):
                 detail = "Choose another id; or renew its secret with POST /devices/{device_id}/secret"
                 raise Problem(Kind.DEVICE_EXISTS, detail)
+            await self._refuse_heir(device_id)
             secret, hashed = new_secret()
             device = Device(
                 device_id=device_id,
@@ -115,6 +120,19 @@ class Devices:
             if self._clock.time() > second:  # so slow that a token may have been made in between
                 await self._ledger.revoke(device_id, second)
             return device
+
+    async def _refuse_heir(self, device_id: str) -> None:
+        try:
+            inherits = await holds_anything(self._files, device_id)
+        except StoreRefused as error:
+            detail = f"Auth may not see what an id has: give it the rights of deploy/policies/auth.json ({error})"
+            raise Problem(Kind.STORE_UNAVAILABLE, detail) from error
+        if inherits:
+            detail = (
+                f"There are files or uploads of an earlier device {device_id!r}, which the new one would read. Delete "
+                f"them first (hiper device purge {device_id}; it takes some seconds), or choose another id."
+            )
+            raise Problem(Kind.DEVICE_HAS_FILES, detail)
 
     async def _save(self, device: Device) -> None:
         body = device.model_dump_json().encode()

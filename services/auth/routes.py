@@ -89,7 +89,9 @@ async def public_keys(response: Response, auth: State) -> KeySet:
 @devices.post(
     "",
     status_code=201,
-    responses=problem_responses(Kind.BAD_REQUEST, Kind.TIMEOUT, Kind.DEVICE_EXISTS, Kind.TOO_LARGE),
+    responses=problem_responses(
+        Kind.BAD_REQUEST, Kind.TIMEOUT, Kind.DEVICE_EXISTS, Kind.DEVICE_HAS_FILES, Kind.TOO_LARGE
+    ),
     openapi_extra=NEW_DEVICE,
 )
 async def register_device(request: Request, response: Response, auth: State) -> DeviceSecret:

@@ -7,7 +7,7 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.problems import Kind, Problem
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
-from libs.common.store import ObjectStore
+from libs.common.store import Buckets, ObjectStore
 from libs.common.tokens import TokenIssuer
 from services.auth.attempts import Attempts
 from services.auth.clients import ADMINISTRATOR, TEST_DEVICE, Clients
@@ -28,14 +28,20 @@ class Auth:
 
     @classmethod
     def build(
-        cls, settings: Settings, store: ObjectStore, revocations: Revocations, clock: Clock | None = None
+        cls,
+        settings: Settings,
+        store: ObjectStore,
+        files: Buckets,
+        revocations: Revocations,
+        clock: Clock | None = None,
     ) -> "Auth":
-        """`store` is the auth bucket; `revocations` is this process's view, shared with its `Authn`.
+        """`store` is the auth bucket, `files` are those of devices; `revocations` is this process's view, shared with
+        its `Authn`.
         Raises ConfigurationError when the settings have no usable signing key or storage of limits."""
         clock = clock or SystemClock()
         issuer = TokenIssuer(settings, clock)
         ledger = Ledger(store, revocations, issuer.life, clock)
-        devices = Devices(store, ledger, settings.secret_overlap, clock)
+        devices = Devices(store, files, ledger, settings.secret_overlap, clock)
         fixed = {ADMINISTRATOR: settings.admin_secret, TEST_DEVICE: settings.test_device_secret}
         clients = Clients(devices, {client: secret.get_secret_value() for client, secret in fixed.items()}, clock)
         attempts = Attempts(clients, settings)

@@ -38,7 +38,7 @@ def build_app(settings: Settings) -> FastAPI:
             buckets, bus = backends.buckets, backends.bus
             revocations = Revocations.of(settings, auth_store)
             authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))
-            auth = Auth.build(settings, auth_store, authn.revocations)
+            auth = Auth.build(settings, auth_store, buckets, authn.revocations)
             stack.push_async_callback(authn.close)
             await authn.start()
             stack.push_async_callback(auth.close)

@@ -14,11 +14,11 @@ from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.tokens import TokenVerifier
 from libs.common.web import create_app, installed_version
-from services.ingest import routes_files, routes_upload
+from services.ingest import routes_files, routes_purge, routes_upload
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 
-ROUTERS = (routes_upload.router, routes_files.router)
+ROUTERS = (routes_upload.router, routes_purge.router, routes_files.router)
 
 
 def build_app(settings: Settings) -> FastAPI:

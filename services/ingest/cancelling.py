@@ -28,10 +28,19 @@ class Canceller:
 
         Takes a lease: so long may an ingest replica act on a look from before the marker, even from before the file
         became complete."""
+        await self.mark(file, pin)
+        await self.wait()
+
+    async def wait(self) -> None:
+        """After this, what was marked before counts everywhere."""
+        await self._clock.sleep(LEASE)
+
+    async def mark(self, file: FileId, pin: Pin) -> None:
+        """What `cancel` does before it waits."""
         for _ in range(_TRIES):
             seen = await look(self._buckets.temp, file, self._clock)
             if "cancel" in seen.closing:
-                return await self._told(seen, next(iter(seen.sessions)))
+                return self._tell(seen, next(iter(seen.sessions)))
             pin.admit(await self._current(seen))
             # A session that ended bears no marker: with its own a slow closer of it would remove this one.
             sessions = [session.id for session in seen.unended] or [new_session(0, self._replica)]
@@ -42,7 +51,7 @@ class Canceller:
                     await self._buckets.temp.put(key, b"", fence=seen.fence)
             except FenceExpired:
                 continue
-            return await self._told(seen, sessions[0])
+            return self._tell(seen, sessions[0])
         raise StoreUnavailable("the store is too slow to cancel within a lease")
 
     async def _current(self, seen: Look) -> list[str]:
@@ -62,7 +71,6 @@ class Canceller:
             raise Problem(Kind.NOT_FOUND, f"No file or upload named {seen.file.filename!r} of {seen.file.owner!r}.")
         return sorted({run.session for run in runs})
 
-    async def _told(self, seen: Look, session: str) -> None:
+    def _tell(self, seen: Look, session: str) -> None:
         data = SessionData(owner=seen.file.owner, filename=seen.file.filename, session=session)
         self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(seen.file), data=data))
-        await self._clock.sleep(LEASE)

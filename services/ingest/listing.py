@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self, get_args
 
 from libs.common.gather import complete_file
+from libs.common.holdings import beyond, by_name
 from libs.common.layout import (
     FileId,
     closing_fact,
@@ -87,7 +88,7 @@ class FileLister:
 
     async def _partial(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = partials_root(owner)
-        async for name, infos in _by_name(walk(self._buckets.perm, prefix, _beyond(prefix, after)), 2):
+        async for name, infos in by_name(walk(self._buckets.perm, prefix, beyond(prefix, after)), 2):
             uploads = _Uploads.of(await list_all(self._buckets.temp, sessions_prefix(FileId(owner, name))))
             if uploads.sizes or uploads.cancelled:
                 continue  # resumed: it is listed as pending
@@ -98,7 +99,7 @@ class FileLister:
 
     async def _pending(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = sessions_root(fanout(owner), owner)
-        async for name, infos in _by_name(walk(self._buckets.temp, prefix, _beyond(prefix, after)), 3):
+        async for name, infos in by_name(walk(self._buckets.temp, prefix, beyond(prefix, after)), 3):
             sizes = _Uploads.of(infos).sizes
             if sizes and not await complete_file(self._buckets.perm, FileId(owner, name)):
                 yield Item(name, "pending", sizes[0], max(info.modified for info in infos))
@@ -116,25 +117,6 @@ class _Uploads(NamedTuple):
         sizes = [total_size_of(fact.session) for fact in facts if fact.fact == "open"]
         closing = any(fact.fact.startswith("clos") for fact in facts)
         return cls([] if closing else sizes, any(fact.fact == closing_fact("cancel") for fact in facts))
-
-
-async def _by_name(objects: AsyncIterator[ObjectInfo], segment: int) -> AsyncIterator[tuple[str, list[ObjectInfo]]]:
-    """Runs of objects with the same filename, which is the given segment of their keys."""
-    name, run = "", list[ObjectInfo]()
-    async for info in objects:
-        here = info.key.split("/")[segment]
-        if run and here != name:
-            yield name, run
-            run = []
-        name = here
-        run.append(info)
-    if run:
-        yield name, run
-
-
-def _beyond(prefix: str, name: str) -> str:
-    """A key after every object of a filename."""
-    return f"{prefix}{name}/\U0010ffff" if name else ""
 
 
 def _encode(last: Item) -> str:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from libs.common.extents import Extent
 from services.ingest.listing import Page
+from services.ingest.purging import Purged
 from services.ingest.states import FileState
 
 MAX_RANGES = 100  # missing ranges in one answer
@@ -76,6 +77,28 @@ class FileItem(BaseModel):
     status: Literal["pending", "partial", "complete"]
     size: int = Field(description="Total size in bytes.")
     last_modified: datetime
+
+
+class PurgedItem(BaseModel):
+    """Bytes that go. A name may be there more than once: as a partial file and as the upload that resumes it."""
+
+    filename: str
+    status: Literal["pending", "partial", "rejected", "complete"]
+    size: int = Field(description="Bytes stored; of a pending upload the total size.")
+
+
+class PurgeAnswer(BaseModel):
+    """A page of a purge."""
+
+    owner: str
+    dry_run: bool = Field(description="Whether this only says what would go.")
+    files: list[PurgedItem]
+    next: str | None = Field(description="Give it as `after` for the next page; null at the end.")
+
+    @classmethod
+    def of(cls, owner: str, dry_run: bool, page: Purged) -> Self:
+        files = [PurgedItem(filename=h.filename, status=h.section, size=h.size) for h in page.holdings]
+        return cls(owner=owner, dry_run=dry_run, files=files, next=page.next.encoded() if page.next else None)
 
 
 class FilesAnswer(BaseModel):

@@ -13,6 +13,7 @@ from services.ingest.cancelling import Canceller
 from services.ingest.gate import Gate
 from services.ingest.listing import FileLister
 from services.ingest.metrics import BUDGET, CHUNKS
+from services.ingest.purging import Purger
 from services.ingest.quota import Quotas
 from services.ingest.reading import FileReader
 from services.ingest.receive import Budget, Deadline
@@ -35,22 +36,27 @@ class Ingest:
     gate: Gate
     quotas: Quotas
     witness: Witness
+    purger: Purger
+    buckets: Buckets
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
         views = Views(buckets, clock, new_replica())
+        canceller = Canceller(buckets, bus, clock, views.replica)
         BUDGET.set(settings.memory_budget)
         return cls(
             settings,
             ChunkWriter(buckets, bus, clock, views, CHUNKS),
             FileReader(buckets, clock),
             FileLister(buckets),
-            Canceller(buckets, bus, clock, views.replica),
+            canceller,
             Budget(settings.memory_budget),
             Deadline(settings.body_timeout, settings.body_idle_timeout, settings.body_least_rate),
             gate,
             Quotas(buckets, clock),
             Witness(),
+            Purger(buckets, canceller),
+            buckets,
         )
 
 

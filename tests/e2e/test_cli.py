@@ -283,6 +283,36 @@ def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, 
     assert hiper("device", "ls").stdout == ""
 
 
+def test_a_device_is_purged_before_its_id_is_registered_again(
+    hiper: Hiper, env: dict[str, str | None], tmp_path: Path
+) -> None:
+    for name in ("trip-1", "trip-2"):
+        (tmp_path / name).write_bytes(b"where I was")
+    admin = env.copy()
+    env |= {"HIPER_DEVICE_ID": "car-9", "HIPER_DEVICE_SECRET": hiper("device", "add", "car-9").stdout.splitlines()[-1]}
+    hiper("upload", str(tmp_path / "trip-1"), str(tmp_path / "trip-2"))
+    env |= {"HIPER_DEVICE_ID": None, "HIPER_DEVICE_SECRET": None, **admin}
+    hiper("device", "revoke", "car-9")
+    refusal = hiper("device", "add", "car-9")
+    assert refusal.exit_code == 1
+    assert "hiper device purge car-9" in " ".join(refusal.stderr.split())
+    assert hiper("rm", "trip-1", "--owner", "car-9", "--yes").exit_code == 0
+    assert hiper("device", "purge", "car-9", stdin="n\n").exit_code == 1
+    shown = hiper("device", "purge", "car-9", "--dry-run").stdout.splitlines()
+    assert "trip-2\tcomplete\t11" in shown
+    done = hiper("device", "purge", "car-9", "--yes")
+    assert re.search(r"^device car-9: \d deleted$", done.stdout, re.MULTILINE), done.stderr
+    deadline = time.monotonic() + 60
+    while (again := hiper("device", "add", "car-9")).exit_code and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert again.exit_code == 0, again.stderr
+    env |= {"HIPER_DEVICE_ID": "car-9", "HIPER_DEVICE_SECRET": again.stdout.splitlines()[-1]}
+    assert hiper("ls").stdout == ""
+    env |= {"HIPER_DEVICE_ID": None, "HIPER_DEVICE_SECRET": None, **admin}
+    assert hiper("device", "purge", "car-9").stdout == "device car-9 has 0 files and uploads, 0 B\n"
+    hiper("device", "revoke", "car-9")
+
+
 def test_ctrl_c_says_that_the_upload_can_be_resumed(server: str, tmp_path: Path, hiper: Hiper) -> None:
     path = tmp_path / "interrupted.bin"
     path.write_bytes(os.urandom(64 * 2**20))

@@ -122,6 +122,9 @@ FORBIDDEN: list[tuple[str, Name, str, str]] = [
     ("janitor", "perm", "delete", "files/car-17/log"),
     ("janitor", "auth", "list", ""),
     ("auth", "temp", "list", ""),
+    ("auth", "perm", "list", ""),
+    ("auth", "temp", "get", "chunks/ab/car-17/log"),
+    ("auth", "temp", "put", "sessions/ab/car-17/log"),
     ("auth", "perm", "get", "files/car-17/log"),
     ("auth", "auth", "put", "elsewhere"),
 ]

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from libs.common.settings import Settings
+from libs.common.store import Buckets
 from libs.common.store.filesystem import FilesystemStore
 from services.auth.app import build_app
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
@@ -34,13 +35,25 @@ async def store(auth_dir: Path) -> AsyncIterator[FilesystemStore]:
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings(tmp_path: Path) -> Settings:
     # The overlap is shorter than the leeway of the verifier, which a ManualClock does not move.
-    return plain_settings(secret_key=SECRET, admin_secret=ADMIN_SECRET, secret_overlap=20)
+    files = {"temp_upload_dir": tmp_path / "temp", "perm_upload_dir": tmp_path / "perm"}
+    return plain_settings(secret_key=SECRET, admin_secret=ADMIN_SECRET, secret_overlap=20, **files)
 
 
 @pytest.fixture
-async def app(settings: Settings, store: FilesystemStore, clock: ManualClock) -> AsyncIterator[FastAPI]:
+async def files(settings: Settings) -> AsyncIterator[Buckets]:
+    """What ingest and assembler keep of devices."""
+    buckets = Buckets(FilesystemStore(settings.temp_upload_dir), FilesystemStore(settings.perm_upload_dir))
+    await buckets.temp.ensure()
+    await buckets.perm.ensure()
+    yield buckets
+    await buckets.temp.close()
+    await buckets.perm.close()
+
+
+@pytest.fixture
+async def app(settings: Settings, store: FilesystemStore, clock: ManualClock, files: Buckets) -> AsyncIterator[FastAPI]:
     app = build_app(settings, clock, store)
     async with app.router.lifespan_context(app):
         yield app

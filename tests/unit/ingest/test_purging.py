@@ -1,0 +1,138 @@
+"""Deleting everything that a device has."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.layout import FileId, file_key, rejected_prefix
+from libs.common.settings import Settings
+from libs.common.store.filesystem import FilesystemStore
+from tests.unit.ingest.running import park, settled, stored, token_for
+from tests.unit.ingest.talk import Device, accepted, refused
+from tests.unit.trail import audited
+
+pytestmark = pytest.mark.usefixtures("hasty")
+CONTENT = b"0123456789"
+SESSION = "10-0123456789abcdef"
+
+
+@pytest.fixture
+def operator(http: httpx.AsyncClient, settings: Settings) -> Device:
+    return Device(http, token_for(settings, "ops", "fleet:manage"))
+
+
+async def everything_of(device: Device, settings: Settings) -> None:
+    """A file in each section, and files of others."""
+    await device.upload("complete.bin", CONTENT)
+    await settled(settings)
+    await park(settings, "partial.bin", CONTENT, (0, 5))
+    accepted(await device.chunk("pending.bin", CONTENT, 0, 5))
+    store = FilesystemStore(settings.perm_upload_dir)
+    await store.put(f"{rejected_prefix(FileId('car-7', 'rejected.bin'), SESSION)}0000000000000000-10", CONTENT)
+    for owner in ("car-70", "car", "fleet"):
+        await store.put(file_key(FileId(owner, "complete.bin")), CONTENT)
+    await store.close()
+
+
+async def purge(operator: Device, **query: Any) -> dict[str, Any]:
+    return accepted(await operator.ask("POST", "/files/purge", params={"owner": "car-7", **query}))
+
+
+NAMES = {
+    ("pending.bin", "pending", 10),
+    ("partial.bin", "partial", 5),
+    ("rejected.bin", "rejected", 10),
+    ("complete.bin", "complete", 10),
+}
+
+
+def shown(*pages: dict[str, Any]) -> set[tuple[str, str, int]]:
+    return {(f["filename"], f["status"], f["size"]) for page in pages for f in page["files"]}
+
+
+async def test_unless_told_otherwise_a_purge_only_says_what_would_go(
+    device: Device, operator: Device, settings: Settings
+) -> None:
+    await everything_of(device, settings)
+    before = stored(settings)
+    page = await purge(operator)
+    assert (page["dry_run"], page["next"], shown(page)) == (True, None, NAMES)
+    assert stored(settings) == before
+
+
+async def test_a_purge_deletes_all_of_the_device_and_nothing_of_others(
+    device: Device, operator: Device, settings: Settings
+) -> None:
+    await everything_of(device, settings)
+    page = await purge(operator, dry_run=False)
+    assert (page["dry_run"], shown(page)) == (False, NAMES)
+    refused(await device.chunk("pending.bin", CONTENT, 5, 10), 503, "upload-closing")
+    await settled(settings)
+    left = [path for path in stored(settings) if "/.hiper/" not in path]
+    assert sorted(path.rsplit("/", 2)[-2] for path in left) == ["car", "car-70", "fleet"]
+    assert shown(await purge(operator, dry_run=False)) == set()
+
+
+async def test_a_purge_goes_on_page_by_page_and_after_it_was_broken_off(
+    device: Device, operator: Device, settings: Settings
+) -> None:
+    await everything_of(device, settings)
+    first = await purge(operator, dry_run=False, limit=2)
+    assert len(first["files"]) == 2
+    pages = [await purge(operator, dry_run=False, limit=1)]  # begun again, by somebody who knows no cursor
+    while cursor := pages[-1]["next"]:
+        pages.append(await purge(operator, dry_run=False, limit=1, after=cursor))
+    assert shown(first, *pages) == NAMES
+    await settled(settings)
+    assert shown(await purge(operator)) == set()
+
+
+async def test_what_comes_after_the_first_page_was_asked_for_is_spared(
+    device: Device, operator: Device, settings: Settings
+) -> None:
+    await park(settings, "a.bin", CONTENT, (0, 5))
+    await park(settings, "b.bin", CONTENT, (0, 5))
+    first = await purge(operator, limit=1)
+    store = FilesystemStore(settings.perm_upload_dir)
+    await asyncio.sleep(1.1)  # the cursor's time is a second ahead
+    await store.put(file_key(FileId("car-7", "c.bin")), CONTENT)
+    await store.close()
+    rest = await purge(operator, after=first["next"])
+    assert shown(first, rest) == {("a.bin", "partial", 5), ("b.bin", "partial", 5)}
+
+
+@pytest.mark.parametrize("owner", ["fleet", "..", "a/b", ""])
+async def test_only_a_device_can_be_purged(operator: Device, owner: str) -> None:
+    answer = await operator.ask("POST", "/files/purge", params={"owner": owner, "dry_run": "false"})
+    refused(answer, 400, "bad-request")
+
+
+async def test_a_purge_needs_the_scope_of_operators(http: httpx.AsyncClient, settings: Settings) -> None:
+    others = "files:read files:write fleet:read fleet:write admin"
+    caller = Device(http, token_for(settings, "car-7", others))
+    document = refused(await caller.ask("POST", "/files/purge", params={"owner": "car-7"}), 403, "forbidden")
+    assert document["required_scope"] == "fleet:manage"
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "MTowOmE=", "Mi4wOmNvbXBsZXRlOi4u"])
+async def test_a_foreign_cursor_is_refused(operator: Device, cursor: str) -> None:
+    refused(await operator.ask("POST", "/files/purge", params={"owner": "car-7", "after": cursor}), 400, "bad-request")
+
+
+async def test_a_purge_is_in_the_audit_trail(device: Device, operator: Device, settings: Settings) -> None:
+    await everything_of(device, settings)
+    with audited() as lines:
+        await purge(operator)
+        await purge(operator, dry_run=False)
+    assert [(line["actor"], line["owner"], line["dry_run"], line["files"], line["size"]) for line in lines] == [
+        ("ops", "car-7", True, 4, 35),
+        ("ops", "car-7", False, 4, 35),
+    ]
+
+
+async def test_a_file_may_be_called_purge(device: Device) -> None:
+    await device.upload("purge", CONTENT)
+    assert (await device.get("purge")).content == CONTENT
+    assert (await device.delete("purge")).status_code == 204
