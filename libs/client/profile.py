@@ -23,9 +23,16 @@ class Profile(BaseModel):
 
 
 def profile_path(env: Mapping[str, str]) -> Path:
-    """Where the profile is (XDG Base Directory Specification: a relative XDG_CONFIG_HOME is ignored)."""
+    """Where the profile is (XDG Base Directory Specification: a relative XDG_CONFIG_HOME is ignored). Raises
+    HiperError where the user has no home directory."""
     config = Path(env.get("XDG_CONFIG_HOME", ""))
-    return (config if config.is_absolute() else Path.home() / ".config") / "hiper" / "profile.json"
+    try:
+        base = config if config.is_absolute() else Path.home() / ".config"
+    except RuntimeError:
+        raise HiperError(
+            "there is no home directory for the login", "set HOME, XDG_CONFIG_HOME, or HIPER_SERVER and the others"
+        ) from None
+    return base / "hiper" / "profile.json"
 
 
 def save(profile: Profile, path: Path) -> None:
@@ -56,7 +63,7 @@ def credentials(env: Mapping[str, str]) -> Profile:
     server, device_id, secret = (env.get(f"HIPER_{name}", "") for name in ("SERVER", "DEVICE_ID", "DEVICE_SECRET"))
     if bool(device_id) != bool(secret):
         raise HiperError("HIPER_DEVICE_ID and HIPER_DEVICE_SECRET belong together", "set both, or neither")
-    saved = None if server and device_id else load(profile_path(env))
+    saved = None if server and device_id else _saved(env)
     if device_id:
         return Profile(
             server=server or (saved.server if saved else DEFAULT_SERVER),
@@ -73,6 +80,15 @@ def credentials(env: Mapping[str, str]) -> Profile:
             f"run: hiper login --server {server}",
         )
     return saved
+
+
+def _saved(env: Mapping[str, str]) -> Profile | None:
+    """None also for a user without a home directory, who cannot have saved one."""
+    try:
+        path = profile_path(env)
+    except HiperError:
+        return None
+    return load(path)
 
 
 def _first_line(error: Exception) -> str:

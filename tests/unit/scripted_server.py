@@ -47,7 +47,7 @@ class Script:
                 writer.write(said)
                 await writer.drain()
                 if b"Connection: close" in said:
-                    await asyncio.sleep(0.02)  # so that what was sent is seen before the end
+                    await asyncio.sleep(0.2)  # so that what was sent is read before the end
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client has what it wanted

@@ -90,3 +90,16 @@ def test_without_anything_the_error_says_how_to_log_in(tmp_path: Path) -> None:
     with pytest.raises(HiperError, match="not logged in") as caught:
         credentials({"XDG_CONFIG_HOME": str(tmp_path)})
     assert "hiper login" in caught.value.hint
+
+
+def test_a_user_without_a_home_directory_needs_the_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    login = {"HIPER_DEVICE_ID": "car-7", "HIPER_DEVICE_SECRET": "s3cret"}
+    assert credentials(login).server == DEFAULT_SERVER
+    with pytest.raises(HiperError, match="not logged in"):
+        credentials({})
+    with pytest.raises(HiperError, match="no home directory"):
+        profile_path({})
