@@ -43,5 +43,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for nodeid in _left_out:
             terminalreporter.line(f"not run: {nodeid}", red=True)
         terminalreporter.line(
-            "Start a Docker engine and set KUBECONFIG to run them; with E2E=required nothing is left out.", red=True
+            "To run them: a Docker engine, nginx, KUBECONFIG. With E2E=required nothing is left out.", red=True
         )

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from io import StringIO, TextIOWrapper
 from logging.handlers import WatchedFileHandler
+from textwrap import indent
 from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import urlsplit
@@ -47,8 +48,15 @@ def _drop_color_message(_logger: WrappedLogger, _method: str, event: EventDict) 
 
 
 def escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """What a client sends must not act on the terminal of whoever reads."""
-    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+    """What a client sends must not act on the terminal of whoever reads. Tracebacks and stacks have lines."""
+    lined = {"exc_info", "stack"}
+    return {printable(key): value if key in lined else _shown(value) for key, value in event.items()}
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return printable(value if isinstance(value, str) else repr(value))  # some objects show what they hold as it is
 
 
 class Redactor:
@@ -126,7 +134,7 @@ def _renderers(settings: Settings) -> list[Processor]:
 def _plain_traceback(sio: TextIO, exc_info: ExcInfo) -> None:
     text = StringIO()
     structlog.dev.plain_traceback(text, exc_info)
-    sio.write(printable(text.getvalue(), keep="\n"))
+    sio.write(indent(printable(text.getvalue(), keep="\n"), "  "))  # no line of it can pass for one of the log
 
 
 def _route_standard_library(formatter: logging.Formatter, level: str) -> None:

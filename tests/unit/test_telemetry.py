@@ -171,15 +171,42 @@ def test_a_secret_of_the_settings_is_in_no_line_however_it_got_there(
     assert "Traceback" in written
 
 
-def test_escape_sequences_of_clients_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(plain_settings(log_format="console"))
-    log = structlog.stdlib.get_logger("hiper")
-    log.info("request\x1b[2J", path="\x1b]0;owned\x07")
-    try:
-        raise RuntimeError("\x1b[31m")
-    except RuntimeError:
-        log.exception("failed")
+class Frank:
+    """Shows what it holds as it is, as some libraries' objects do."""
+
+    def __repr__(self) -> str:
+        return HOSTILE
+
+
+HOSTILE = "\x1b[2J\x9b31m\x07\u202e\udc80\r\n2026-01-01T00:00:00Z [info     ] forged"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"a": HOSTILE}, {"a": [HOSTILE]}, {"a": {HOSTILE: 1}}, {"a": Frank()}, {HOSTILE: 1}],
+    ids=["text", "list", "key of a dict", "object", "key"],
+)
+def test_no_field_of_a_line_acts_on_the_terminal_or_passes_for_another_line(
+    capsys: pytest.CaptureFixture[str], log_format: str, fields: dict[str, Any]
+) -> None:
+    configure_logging(plain_settings(log_format=log_format))
+    structlog.stdlib.get_logger("hiper").info("asked", **fields)
+    structlog.stdlib.get_logger("hiper").info(HOSTILE)
+    logging.getLogger("uvicorn.error").warning("asked for %s", HOSTILE)
     written = capsys.readouterr().err
-    assert "\x1b" not in written
-    assert "\x07" not in written
-    assert "\nTraceback" in written
+    assert len(written.splitlines()) == 3
+    assert all(character.isprintable() or character == "\n" for character in written)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_nor_does_the_text_of_an_exception(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    configure_logging(plain_settings(log_format=log_format))
+    try:
+        raise RuntimeError(HOSTILE)
+    except RuntimeError:
+        structlog.stdlib.get_logger("hiper").exception("failed")
+    written = capsys.readouterr().err
+    assert "Traceback" in written
+    assert all(character.isprintable() or character == "\n" for character in written)
+    assert not any(line.startswith("2026-01-01") for line in written.splitlines())
