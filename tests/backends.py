@@ -112,12 +112,12 @@ class RabbitmqServer(Server):
         Erlang's disk tables hold the names of new queues back for 3 to 4 seconds. A quorum queue killed in
         that time comes back empty or not at all (seen with 3.10.8): so they are written out first.
         """
-        self._control("eval", "[dets:sync(Table) || Table <- dets:all()].")
+        self.control("eval", "[dets:sync(Table) || Table <- dets:all()].")
         super().kill()
 
     def queue_depths(self) -> dict[str, int]:
         """Queue name to messages in it, delivered but unacknowledged ones included; up to 1 s old."""
-        rows = self._control("--silent", "list_queues", "name", "messages").splitlines()
+        rows = self.control("--silent", "list_queues", "name", "messages").splitlines()
         return {name: int(messages) for name, messages in (row.rsplit("\t", 1) for row in rows)}
 
     def is_ready(self) -> bool:
@@ -126,7 +126,7 @@ class RabbitmqServer(Server):
             return peer.recv(1) == b"\x01"  # a method frame: Connection.Start, so it takes logins
         return False
 
-    def _control(self, *command: str) -> str:
+    def control(self, *command: str) -> str:
         result = self.container.exec(["rabbitmqctl", *command])
         if result.exit_code != 0:
             raise RuntimeError(f"rabbitmqctl {' '.join(command)}: {result.output!r}")

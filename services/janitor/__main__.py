@@ -17,15 +17,15 @@ from services.janitor.app import build_app, build_janitor
 
 
 async def sweep_once(settings: Settings, *, dry_run: bool) -> None:
-    """One sweep; prints what it found and why, a line each, and how many. A dry run tells nobody, and so asks for no
-    broker."""
+    """One sweep; prints what it found and why, a line each, and on standard error how many. A dry run tells nobody, and
+    so asks for no broker."""
     async with open_buckets(settings) as buckets, _open_bus(settings, dry_run) as bus:
         janitor = build_janitor(settings, buckets, bus)
         found = await janitor.sweep(await store_time(buckets.temp), dry_run=dry_run)
         for finding in found:
             where = f"{finding.file.owner}/{finding.file.filename}"
             print(f"{finding.need}: {where} (session {finding.session}): {finding.why}")
-    print(f"{len(found) or 'nothing'} found" + (", and nothing changed: a dry run" if dry_run else ""))
+    print(f"{len(found) or 'nothing'} found" + (", nothing changed (dry run)" if dry_run else ""), file=sys.stderr)
 
 
 def _open_bus(settings: Settings, dry_run: bool) -> AbstractAsyncContextManager[EventBus]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.backends import MINIO_SOURCE, minio_image
 from tests.deploy.conftest import PIP_SETTINGS, docker
+from tests.deploy.test_runbook_commands import IN_IMAGE
 
 NOT_FOUND = 127  # the engine's answer where there is no such program
 
@@ -55,6 +56,11 @@ def test_it_tells_nothing_of_where_its_packages_came_from(image: str) -> None:
 @pytest.mark.parametrize("tool", ["pip", "pip3", "gcc", "cc", "make"])
 def test_it_has_no_compiler_and_no_installer(image: str, tool: str) -> None:
     assert _run(image, "-c", f"command -v {tool}", entrypoint="sh").returncode != 0
+
+
+@pytest.mark.parametrize("tool", sorted(IN_IMAGE))
+def test_it_has_what_the_runbooks_call(image: str, tool: str) -> None:
+    assert _run(image, "-c", f"command -v {tool}", entrypoint="sh").returncode == 0
 
 
 @pytest.mark.parametrize("module", ["pip", "ensurepip", "setuptools"])
