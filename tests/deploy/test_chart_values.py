@@ -1,6 +1,7 @@
 """The chart's values are an API: closed, documented, and the same in the file, the schema and the README."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from scripts.generate_chart_docs import README, VALUES, renewed, values
-from tests.deploy.chart import CHART, DEV, Refused, render
+from tests.deploy.chart import CHART, COMPONENTS, DEV, Refused, pods, render, secrets_of
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 DEFAULTS: dict[str, Any] = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
@@ -76,6 +77,16 @@ def test_the_readme_lists_every_value() -> None:
     text = README.read_text(encoding="utf-8")
     assert text == renewed(text)
     assert text.count("\n| `") == len(values())
+
+
+def test_the_values_that_the_readme_shows_are_taken() -> None:
+    blocks = re.findall(r"```yaml\n# values.yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    whole, certificates = map(yaml.safe_load, blocks)
+    manifests = render(whole)
+    used = set().union(*map(secrets_of, pods(manifests).values()))
+    own = {f"store-{name}" for name in COMPONENTS} | {f"broker-{name}" for name in COMPONENTS if name != "auth"}
+    assert used == own | {"hiper-tokens", "hiper-admin", "r-hiper-test"}
+    assert render(whole, certificates)
 
 
 def test_the_chart_has_the_version_of_the_project() -> None:
