@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -136,16 +137,37 @@ def ls_devices(as_json: Json = False) -> None:
 
 
 @device.command()
-def revoke(device_id: Id) -> None:
-    """Forget a device: its secret is refused at once, its tokens within 30 seconds. Its files stay: see `hiper device
-    purge`."""
+def revoke(
+    device_ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of devices; `admin`: only its tokens end.", metavar="ID...")
+    ] = None,
+    listed_in: Annotated[
+        typer.FileText | None,
+        typer.Option("--from", help="File with an id in each line; -: standard input.", metavar="FILE"),
+    ] = None,
+) -> None:
+    """Forget devices: their secrets are refused at once, their tokens within 30 seconds. Their files stay: see `hiper
+    device purge`."""
+    listed = [line.strip() for line in listed_in or ()]
+    wanted = [*(device_ids or ()), *(line for line in listed if line)]
+    if not wanted:
+        raise typer.BadParameter("name at least one device, or a file of ids with --from", param_hint="ID...")
 
-    async def work() -> None:
+    async def work() -> Sequence[str]:
         async with client() as hiper:
-            await hiper.devices.revoke(device_id)
-        say(f"device {device_id} revoked")
+            if wanted == [wanted[0]] and wanted[0] != "admin":
+                await hiper.devices.revoke(wanted[0])
+                return []
+            return await hiper.devices.revoke_all(wanted)
 
-    run(work)
+    unknown = run(work)
+    for device_id in wanted:
+        if device_id in unknown:
+            err().print(printable(f"error: no device has the id {device_id}"))
+        else:
+            say(f"device {device_id} revoked")
+    if unknown:
+        raise typer.Exit(1)
 
 
 @device.command()

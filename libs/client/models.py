@@ -92,6 +92,12 @@ class FilePage(_Record):
     next: str | None = None
 
 
+class RevocationResult(_Record):
+    """What became of a call that revokes devices."""
+
+    unknown: list[str]
+
+
 class DevicePage(_Record):
     devices: list[Device]
     next: str | None = None

@@ -8,10 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from libs.common.problems import Kind, Problem
-from services.auth.models import DeviceChange, NewDevice
+from services.auth.models import DeviceChange, NewDevice, Revocation
 
 M = TypeVar("M", bound=BaseModel)
 MAX_BODY = 8 * 1024  # bytes
+MOST_REVOCATION = 128 * 1024  # bytes of a list of devices
 
 
 def _documented(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +21,7 @@ def _documented(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 # For OpenAPI: what FastAPI cannot see in the signatures of routes that read their own bodies.
 NEW_DEVICE = _documented("application/json", NewDevice.model_json_schema())
+REVOCATION = _documented("application/json", Revocation.model_json_schema())
 DEVICE_CHANGE = _documented("application/json", DeviceChange.model_json_schema())
 TOKEN_FORM = _documented(
     "application/x-www-form-urlencoded",
@@ -39,25 +41,25 @@ TOKEN_FORM = _documented(
 )
 
 
-async def read_body(request: Request, within: float) -> bytes:
-    """The whole body, which must come within so many seconds. Raises Problem TOO_LARGE and TIMEOUT."""
+async def read_body(request: Request, within: float, most: int = MAX_BODY) -> bytes:
+    """The whole body: at most so many bytes, within so many seconds. Raises Problem TOO_LARGE and TIMEOUT."""
     body = bytearray()
     try:
         async with asyncio.timeout(within):
             async for block in request.stream():
                 body += block
-                if len(body) > MAX_BODY:
-                    raise Problem(Kind.TOO_LARGE, f"Send at most {MAX_BODY} bytes")
+                if len(body) > most:
+                    raise Problem(Kind.TOO_LARGE, f"Send at most {most} bytes")
     except TimeoutError:
         detail = f"The body was not whole after {within:g} seconds. Nothing was done: try again."
         raise Problem(Kind.TIMEOUT, detail, headers={"Connection": "close"}) from None
     return bytes(body)
 
 
-async def read_json(request: Request, model: type[M], within: float) -> M:
+async def read_json(request: Request, model: type[M], within: float, most: int = MAX_BODY) -> M:
     """As FastAPI reads body parameters; but it does so before it knows who asks, and however long they are.
     Raises RequestValidationError, and what `read_body` raises."""
     try:
-        return model.model_validate_json(await read_body(request, within))
+        return model.model_validate_json(await read_body(request, within, most))
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error

@@ -55,14 +55,16 @@ class Clients:
         for a wrong secret. Raises StoreUnavailable."""
         if client_id in self._fixed:
             audit_trail.identify(client_id)
-            return self._of_settings(client_id, secrets)
+            return await self._of_settings(client_id, secrets)
         return await self._device(client_id, secrets)
 
-    def _of_settings(self, client_id: str, secrets: Sequence[str]) -> Client | None:
+    async def _of_settings(self, client_id: str, secrets: Sequence[str]) -> Client | None:
         client, own = self._fixed[client_id]
         given = [secret.encode("utf-8", "surrogatepass") for secret in secrets]
         matches = [hmac.compare_digest(secret, own) for secret in given]
-        return client if own and any(matches) else None
+        if not own or not any(matches):
+            return None
+        return client._replace(tokens_from=await self._devices.tokens_from(client_id))
 
     async def _device(self, client_id: str, secrets: Sequence[str]) -> Client | None:
         device = await self._devices.find(client_id)

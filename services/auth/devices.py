@@ -5,6 +5,7 @@ device stands; a revocation stands in any case, because it is in the ledger befo
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectNotFound, ObjectStore, StoreRefused, read
 from services.auth.client_secrets import new_secret
 from services.auth.ledger import Ledger
-from services.auth.models import Device, Scope, valid_device_id
+from services.auth.models import OF_SETTINGS, Device, Scope, valid_device_id
 
 _READS_AT_ONCE = 16
 
@@ -25,6 +26,15 @@ _READS_AT_ONCE = 16
 class Page(NamedTuple):
     devices: list[Device]
     next: str | None  # the id to go on after
+
+
+class Revoked(NamedTuple):
+    """What became of a revocation. `devices`: as they were before; `revoked`: their ids, and those of clients of the
+    settings."""
+
+    devices: list[Device]
+    revoked: list[str]
+    unknown: list[str]
 
 
 class Devices:
@@ -52,6 +62,9 @@ class Devices:
     async def get(self, device_id: str) -> Device:
         if device := await self.find(device_id):
             return device
+        if device_id in OF_SETTINGS:
+            detail = f"{device_id} is a client of the settings, which say its secret. Its tokens can be revoked"
+            raise Problem(Kind.DEVICE_NOT_FOUND, detail)
         raise Problem(Kind.DEVICE_NOT_FOUND, "Register it with POST /devices, or look at GET /devices")
 
     async def page(self, after: str, limit: int) -> Page:
@@ -103,23 +116,37 @@ class Devices:
             await self._save(device)
             return device, secret
 
+    async def tokens_from(self, client_id: str) -> int:
+        """Least `iat` of the tokens of a client that is no device: later than its last revocation."""
+        return await self._ledger.last_revoked(client_id) + 1
+
     async def revoke(self, device_id: str) -> None:
-        """Void every token that the device has; it can get new ones."""
+        """Void every token that the device has, or a client of the settings; it can get new ones."""
+        if not (await self.revoke_all([device_id], forget=False)).revoked:
+            await self.get(device_id)
+
+    async def revoke_all(self, device_ids: Sequence[str], *, forget: bool) -> Revoked:
+        """Void every token of these devices and clients of the settings, in one write; then, with `forget`, delete the
+        devices. A failure in between leaves nothing usable, and the same call goes on."""
         async with self._changing:
-            device = await self.get(device_id)
-            second = await self._ledger.revoke(device_id, device.tokens_from)
-            await self._save(device.model_copy(update={"tokens_from": second + 1}))
+            ids = list(dict.fromkeys(device_ids))
+            devices = await self._read_all(ids)
+            latest = {device.device_id: device.tokens_from for device in devices}
+            revoked = await self._ledger.revoke_all(latest | {name: 0 for name in ids if name in OF_SETTINGS})
+            if forget:
+                await self._store.delete_many([device_key(device.device_id) for device in devices])
+                if self._clock.time() > min(revoked.values(), default=math.inf):  # a token may have been made meanwhile
+                    await self._ledger.revoke_all(revoked)
+            else:
+                later = [d.model_copy(update={"tokens_from": revoked[d.device_id] + 1}) for d in devices]
+                await asyncio.gather(*map(self._save_in_turn, later))
+            return Revoked(devices, [*revoked], [name for name in ids if name not in revoked])
 
     async def delete(self, device_id: str) -> Device:
         """Void every token, then forget the device; what it was. A failure between the two leaves nothing usable, and
         deleting again goes on."""
-        async with self._changing:
-            device = await self.get(device_id)
-            second = await self._ledger.revoke(device_id, device.tokens_from)
-            await self._store.delete_many([device_key(device_id)])
-            if self._clock.time() > second:  # so slow that a token may have been made in between
-                await self._ledger.revoke(device_id, second)
-            return device
+        device = await self.get(device_id)
+        return next(iter((await self.revoke_all([device_id], forget=True)).devices), device)
 
     async def _refuse_heir(self, device_id: str) -> None:
         try:
@@ -137,6 +164,10 @@ class Devices:
     async def _save(self, device: Device) -> None:
         body = device.model_dump_json().encode()
         await self._store.put(device_key(device.device_id), body, content_type="application/json")
+
+    async def _save_in_turn(self, device: Device) -> None:
+        async with self._reading:
+            await self._save(device)
 
     async def _read_all(self, device_ids: Sequence[str]) -> list[Device]:
         async def read_one(device_id: str) -> Device | None:

@@ -60,10 +60,15 @@ class Ledger:
 
         Raises StoreUnavailable; the revocation then stays wanted, and is written when the store is back.
         """
-        second = max(int(self._clock.time()) + MARGIN, latest)
-        self._own[device_id] = max(second, self._own.get(device_id, 0))
+        return (await self.revoke_all({device_id: latest}))[device_id]
+
+    async def revoke_all(self, latest: Mapping[str, int]) -> Mapping[str, int]:
+        """As `revoke`, for many devices in one write."""
+        second = int(self._clock.time()) + MARGIN
+        revoked = {device: max(second, least, self._own.get(device, 0)) for device, least in latest.items()}
+        self._own |= revoked
         await self._write()
-        return self._own[device_id]
+        return revoked
 
     async def repair(self) -> None:
         """Write again what another replica overwrote, or somebody damaged. Raises StoreUnavailable."""

@@ -11,6 +11,8 @@ from services.auth.client_secrets import SecretHash
 
 ADMIN_ID = "admin"
 TEST_DEVICE_ID = "helm-test"
+OF_SETTINGS = (ADMIN_ID, TEST_DEVICE_ID)  # clients whose secrets are settings
+MOST_REVOKED = 1000  # devices in one call
 Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "fleet:manage", "admin"]
 
 
@@ -19,7 +21,7 @@ DeviceClass = Annotated[str, Field(description="A class of LIMITS_CLASSES, or `d
 
 def valid_device_id(device_id: str) -> bool:
     """Whether a device may have this id; `admin`, `helm-test` and `fleet` are taken."""
-    return valid_subject(device_id) and device_id not in (ADMIN_ID, TEST_DEVICE_ID)
+    return valid_subject(device_id) and device_id not in OF_SETTINGS
 
 
 def _device_id(device_id: str) -> str:
@@ -60,6 +62,22 @@ class DeviceChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     device_class: DeviceClass
+
+
+class Revocation(BaseModel):
+    """Asks to revoke devices."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device_ids: list[str] = Field(min_length=1, max_length=MOST_REVOKED, description="`admin` too.")
+    forget: bool = Field(False, description="Delete the devices too: their secrets are refused at once.")
+
+
+class RevocationResult(BaseModel):
+    """What became of a revocation."""
+
+    revoked: list[str] = Field(description="Whose tokens are void.")
+    unknown: list[str] = Field(description="Ids of no device; nothing was done about them.")
 
 
 class DeviceInfo(BaseModel):

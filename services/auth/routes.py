@@ -11,7 +11,15 @@ from libs.common.certificates import Uncertified
 from libs.common.problems import Kind
 from libs.common.web import problem_responses
 from libs.common.web.requests import plain_request
-from services.auth.bodies import DEVICE_CHANGE, NEW_DEVICE, TOKEN_FORM, read_body, read_json
+from services.auth.bodies import (
+    DEVICE_CHANGE,
+    MOST_REVOCATION,
+    NEW_DEVICE,
+    REVOCATION,
+    TOKEN_FORM,
+    read_body,
+    read_json,
+)
 from services.auth.grant import NO_STORE, parse_token_request, refused
 from services.auth.models import (
     Device,
@@ -21,6 +29,8 @@ from services.auth.models import (
     DeviceSecret,
     KeySet,
     NewDevice,
+    Revocation,
+    RevocationResult,
     TokenAnswer,
 )
 from services.auth.state import Auth
@@ -158,9 +168,32 @@ async def renew_secret(
     return _with_secret(device, secret)
 
 
+@devices.post(
+    "/revoke",
+    responses=problem_responses(Kind.BAD_REQUEST, Kind.TIMEOUT, Kind.TOO_LARGE),
+    openapi_extra=REVOCATION,
+)
+async def revoke_devices(request: Request, auth: State) -> RevocationResult:
+    """Void every token of up to 1,000 devices, everywhere within 30 seconds; delete the devices too, if asked. What is
+    repeated after a lost answer does no harm."""
+    wanted = await read_json(request, Revocation, auth.body_timeout, MOST_REVOCATION)
+    try:
+        done = await auth.devices.revoke_all(wanted.device_ids, forget=wanted.forget)
+    except BaseException as error:
+        for device_id in wanted.device_ids:
+            record(audit.TokensRevoked(device=device_id), "unknown", type(error).__name__)
+        raise
+    for device_id in done.revoked:
+        record(audit.TokensRevoked(device=device_id))
+    for device in done.devices if wanted.forget else ():
+        event = audit.DeviceDeleted(device=device.device_id, old_scopes=[*device.scopes], old_class=device.device_class)
+        record(event)
+    return RevocationResult(revoked=done.revoked, unknown=done.unknown)
+
+
 @devices.post("/{device_id}/revoke", status_code=204, responses=_UNKNOWN)
 async def revoke_tokens(device_id: str, auth: State) -> None:
-    """Void every token that the device has, everywhere within 30 seconds. It can get new ones at once."""
+    """Void every token that the device, or `admin`, has, everywhere within 30 seconds. It can get new ones at once."""
     with recorded(audit.TokensRevoked(device=device_id)):
         await auth.devices.revoke(device_id)
 

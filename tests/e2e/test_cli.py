@@ -335,3 +335,20 @@ def test_every_command_explains_itself(anonymous: Hiper, command: list[str]) -> 
 
 def test_the_version_is_told(anonymous: Hiper) -> None:
     assert anonymous("--version").stdout.startswith("hiper ")
+
+
+def test_many_devices_are_revoked_by_one_command(hiper: Hiper, tmp_path: Path) -> None:
+    names = [f"stolen-{n}" for n in range(5)]
+    for name in names:
+        assert hiper("device", "add", name).exit_code == 0
+    Path("stolen.txt").write_text("stolen-2\n\n stolen-3 \nnever-was\n")
+    result = hiper("device", "revoke", "stolen-0", "stolen-1", "--from", "stolen.txt")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [f"device stolen-{n} revoked" for n in range(4)]
+    assert result.stderr == "error: no device has the id never-was\n"
+    assert hiper("device", "revoke", "--from", "-", stdin="stolen-4\n").stdout == "device stolen-4 revoked\n"
+    left = hiper("device", "ls").stdout
+    assert not any(name in left for name in names)
+    assert hiper("device", "revoke").exit_code == 2
+    assert hiper("device", "revoke", "admin").exit_code == 0
+    assert hiper("device", "ls").exit_code == 0

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from libs.common.authn import ADMIN, Authn
-from libs.common.layout import device_key
+from libs.common.layout import REVOKED, device_key
 from libs.common.problems import Kind, Problem
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
@@ -132,7 +133,7 @@ async def test_the_page_size_has_limits(api: AuthApi) -> None:
         assert_kind(await api.admin("GET", "/devices", params={"limit": limit}), 400, "bad-request")
 
 
-@pytest.mark.parametrize("name", ["car-8", "fleet", "admin", "..", "%2e%2e", "x" * 100])
+@pytest.mark.parametrize("name", ["car-8", "fleet", "..", "%2e%2e", "x" * 100])
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", ""), ("DELETE", ""), ("POST", "/secret"), ("POST", "/revoke")],
@@ -318,3 +319,71 @@ async def test_a_store_that_is_away_is_a_503(api: AuthApi, auth_dir: Path) -> No
     take_away(auth_dir)
     assert_kind(await api.token("car-7", secret), 503, "store-unavailable")
     assert (await api.http.get("/livez")).status_code == 200
+
+
+# -- many at once, and the admin
+
+
+async def test_many_devices_are_revoked_by_one_call_and_one_write_of_the_list(
+    api: AuthApi, app: FastAPI, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {f"car-{n}": await api.register(f"car-{n}") for n in range(5)}
+    tokens = {name: await api.access_token(name, secret) for name, secret in secrets.items()}
+    written, put = list[str](), store.put
+
+    async def counted(key: str, *more: Any, **named: Any) -> Any:
+        written.append(key)
+        return await put(key, *more, **named)
+
+    monkeypatch.setattr(store, "put", counted)
+    names = [*secrets, "never-was", "../up"]
+    answer = await api.admin("POST", "/devices/revoke", json={"device_ids": [*names, "car-1"]})
+    assert (answer.status_code, answer.json()) == (200, {"revoked": [*secrets], "unknown": ["never-was", "../up"]})
+    assert written.count(REVOKED) == 1
+    for name, token in tokens.items():
+        with pytest.raises(Problem, match="revoked"):
+            await app.state.authn.authenticate(f"Bearer {token}")
+        again = await api.access_token(name, secrets[name])
+        assert (await app.state.authn.authenticate(f"Bearer {again}")).subject == name
+
+
+async def test_devices_that_are_forgotten_get_no_new_tokens(api: AuthApi, app: FastAPI) -> None:
+    secrets = {f"car-{n}": await api.register(f"car-{n}") for n in range(3)}
+    stolen = await api.access_token("car-0", secrets["car-0"])
+    answer = await api.admin("POST", "/devices/revoke", json={"device_ids": [*secrets], "forget": True})
+    assert answer.json() == {"revoked": [*secrets], "unknown": []}
+    with pytest.raises(Problem, match="revoked"):
+        await app.state.authn.authenticate(f"Bearer {stolen}")
+    assert {(await api.token(name, secret)).status_code for name, secret in secrets.items()} == {401}
+    answer = await api.admin("POST", "/devices/revoke", json={"device_ids": [*secrets], "forget": True})
+    assert answer.json() == {"revoked": [], "unknown": [*secrets]}
+
+
+@pytest.mark.parametrize("body", [{}, {"device_ids": []}, {"device_ids": "car-7"}, {"device_ids": ["x"] * 1001}, []])
+async def test_a_list_that_is_none_revokes_nothing(api: AuthApi, body: Any) -> None:
+    assert (await api.admin("POST", "/devices/revoke", json=body)).status_code == 400
+
+
+async def test_a_thousand_of_the_longest_ids_are_one_call(api: AuthApi) -> None:
+    names = [f"{n:064}" for n in range(1000)]
+    answer = await api.admin("POST", "/devices/revoke", json={"device_ids": names})
+    assert answer.json() == {"revoked": [], "unknown": names}
+
+
+@pytest.mark.parametrize("many", [True, False])
+async def test_tokens_of_the_admin_can_be_revoked_and_new_ones_work(api: AuthApi, app: FastAPI, many: bool) -> None:
+    token = await api.access_token("admin", ADMIN_SECRET)
+    path, body = ("/devices/revoke", {"device_ids": ["admin"]}) if many else ("/devices/admin/revoke", None)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await api.http.post(path, headers=headers, json=body)).status_code == (200 if many else 204)
+    assert (await api.http.get("/devices", headers=headers)).status_code == 401
+    assert (await api.admin("GET", "/devices")).status_code == 200
+
+
+async def test_the_admin_is_no_device_and_is_not_deleted(api: AuthApi) -> None:
+    answer = await api.admin("DELETE", "/devices/admin")
+    assert answer.status_code == 404
+    assert "client of the settings" in answer.json()["detail"]
+    answer = await api.admin("POST", "/devices/revoke", json={"device_ids": ["admin"], "forget": True})
+    assert answer.json() == {"revoked": ["admin"], "unknown": []}
+    assert (await api.admin("GET", "/devices")).status_code == 200
