@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,13 +28,23 @@ app.add_typer(commands_config.config, name="config")
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; PORT by default.", metavar="PORT")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; HOST by default.", metavar="ADDRESS")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Directory of all files and secrets. ./data, unless set elsewhere.", metavar="DIRECTORY"),
+    ] = None,
+) -> None:
     """Run a whole server in this process: no containers, no database; files in ./data.
 
-    Set by the environment or .env: HOST, PORT, TEMP_UPLOAD_DIR, PERM_UPLOAD_DIR and others.
+    Every setting can be given by the environment or .env (see `hiper config check`); an option beats both.
     """
-    from services.embedded.serve import main  # late: no other command needs the server's modules
+    from services.embedded.serve import main, set_options  # late: no other command needs the server's modules
 
+    set_options(port, host, data_dir)
     main()
 
 

@@ -18,16 +18,16 @@ from libs.client.errors import HiperError
 from libs.client.files import Files
 from libs.client.models import DownloadResult, FileEntry, State, Status, UploadResult
 from libs.client.names import RemoteFile
+from libs.client.opening import Uploadable
 from libs.client.pacing import Ceiling, Pacing
 from libs.client.ratelimit import RateLimit
+from libs.client.replacing import Order, Sender
 from libs.client.retry import Notify, Patience
 from libs.client.sinks import FileSink
-from libs.client.sources import open_source, sha256_of
 from libs.client.targets import already_there, open_sink
 from libs.client.tokens import ClientCredentials, TokenProvider
 from libs.client.transport import Transport
-from libs.client.uploads import Uploader
-from libs.client.window import Progress, Upload
+from libs.client.upload import Progress
 
 CHUNK_SIZE = 8 * 2**20  # bytes: one part of most files
 JOBS = 4  # chunks in flight at the same time
@@ -79,7 +79,7 @@ class HiperClient:
             headers=host_field(self.server),
         )
         self.tokens = self.tokens or ClientCredentials(self._session, self.server, *self._login)
-        self._transport = Transport(self._session, self.server, self.tokens)
+        self._transport = Transport(self._session, self.server, self.tokens, self._limit)
         self._files = Files(self._transport)
         self.devices = Devices(self._transport, min(CALL_PATIENCE, self._retry_for))
         return self
@@ -96,38 +96,38 @@ class HiperClient:
 
     async def upload(
         self,
-        source: Path | str | bytes | bytearray | memoryview,
+        source: Uploadable,
         filename: str | None = None,
         *,
         owner: str | None = None,
+        size: int | None = None,
+        replace: bool = False,
         chunk_size: int = CHUNK_SIZE,
         jobs: int = JOBS,
+        slots: asyncio.Semaphore | None = None,
         content_type: str | None = None,
         progress: Progress | None = None,
         wait: bool = True,
     ) -> UploadResult:
-        """Upload a file (`filename` is the path's last segment unless given) or bytes, or go on with it.
+        """Upload a file (`filename` is the path's last segment unless given), a stream with a descriptor, or bytes; or
+        go on with it.
 
-        Sends only what the server lacks; nothing if an equal file is there. `chunk_size` in bytes is the most
-        that one request holds; `jobs` of them are in memory and on their way at once. `progress` is called
-        with the bytes durable on the server and the total. Returns when the file is complete, or with
-        wait=False when all its bytes are durable. Raises SizeConflictError, NameTakenError, RejectedError,
-        SourceChangedError.
+        Sends only what the server lacks; nothing if an equal file is there. Other content that the server has under
+        the name is thrown away with replace=True, and an error otherwise. Pipes are read to their end first; `size` in
+        bytes is what the source must have. `chunk_size` in bytes is the most that one request holds; `jobs` of them are
+        in memory and on their way at once, or as many as `slots` of several uploads allow. `progress` is called with
+        the bytes durable on the server and the total. Returns when the file is complete, or with wait=False when all
+        its bytes are durable. A file that changed is begun anew, if it still has all bytes that the server has. Raises
+        SizeConflictError, NameTakenError, ContentConflictError, RejectedError, SourceChangedError.
         """
         name = filename if filename is not None else _name_of(source)
-        file = RemoteFile.of(name, owner)
-        patience = self._patience()
-        opened = await open_source(source)
-        digest = asyncio.create_task(sha256_of(opened))
         kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-        try:
-            pacing = Pacing(chunk_size, self._ceiling)
-            upload = Upload(file, opened, kind, patience, pacing, jobs, digest, progress or _ignore)
-            return await Uploader(self._files, upload).run(wait)
-        finally:
-            digest.cancel()
-            await asyncio.gather(digest, return_exceptions=True)
-            opened.close()
+        pacing = Pacing(min(chunk_size, self._limit.comfortable(jobs)), self._ceiling)
+        order = Order(
+            RemoteFile.of(name, owner), source, kind, self._patience(), pacing, jobs, slots or asyncio.Semaphore(jobs),
+            progress or _ignore, size, replace, wait,
+        )  # fmt: skip
+        return await Sender(self._files, order).run()
 
     async def download(
         self,
@@ -184,10 +184,10 @@ class HiperClient:
         return Patience(min(at_most, self._retry_for), notify=self._on_retry)
 
 
-def _name_of(source: Path | str | bytes | bytearray | memoryview) -> str:
+def _name_of(source: Uploadable) -> str:
     if isinstance(source, (str, Path)):
         return Path(source).name
-    raise HiperError("bytes need a file name to be uploaded under")
+    raise HiperError("bytes and streams need a file name to be uploaded under")
 
 
 def _ignore(_done: int, _total: int) -> None:

@@ -64,11 +64,11 @@ def _profile(server: str, device_id: str, secret: str) -> Profile:
 
 
 async def _log_in(profile: Profile) -> None:
+    path = profile_path(os.environ)
     who = profile.device_id, profile.client_secret
     tls, proxy = identity(os.environ), proxy_for(profile.server)
     async with HiperClient(profile.server, *who, retry_for=0, tls=tls, proxy=proxy) as hiper:
         await hiper.verify()
-    path = profile_path(os.environ)
     save(profile, path)
     say(f"logged in to {profile.server} as {profile.device_id} (saved in {path})")
     url = URL(profile.server)

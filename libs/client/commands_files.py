@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from libs.client.commands_transfer import Owner
-from libs.client.console import client, out, print_json, print_table, run, say
+from libs.client.console import client, complain, out, print_json, print_table, run, say
+from libs.client.errors import HiperError
 from libs.client.models import FileEntry, Status
 from libs.client.sizes import format_size, printable
 
@@ -92,17 +93,27 @@ def _when(moment: datetime | None) -> str:
 
 
 def rm(
-    name: Name,
+    names: Annotated[list[str], typer.Argument(help="Names of the files on the server.", metavar="NAME...")],
     owner: Owner = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a file, or cancel its upload and throw away what is there of it."""
+    """Delete files, or cancel their uploads and throw away what is there of them."""
     if not yes:
-        typer.confirm(f"Delete {printable(name)}?", abort=True)
+        listed = printable(", ".join(names))
+        typer.confirm(f"Delete {listed}?" if len(names) == 1 else f"Delete {len(names)} files ({listed})?", abort=True)
 
-    async def work() -> None:
+    async def work() -> int:
+        failures = 0
         async with client() as hiper:
-            await hiper.delete(name, owner=owner)
-        say(f"{name}: deleted")
+            for name in names:
+                try:
+                    await hiper.delete(name, owner=owner)
+                except HiperError as error:
+                    complain(error, f"{name}: " if len(names) > 1 else "")
+                    failures += 1
+                else:
+                    say(f"{name}: deleted")
+        return failures
 
-    run(work)
+    if run(work):
+        raise typer.Exit(1)

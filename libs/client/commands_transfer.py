@@ -1,35 +1,36 @@
 """`hiper upload`."""
 
+import asyncio
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from libs.client.bars import Reporter, reporter
-from libs.client.client import JOBS, TRANSFER_PATIENCE, HiperClient
-from libs.client.console import client, complain, err, run, say
+from libs.client.client import CHUNK_SIZE, JOBS, TRANSFER_PATIENCE, HiperClient
+from libs.client.console import client, complain, err, run, say, size_option
 from libs.client.errors import HiperError
 from libs.client.models import UploadResult
-from libs.client.sizes import format_size, parse_size
+from libs.client.sizes import format_size
 
 Owner = Annotated[
     str | None,
     typer.Option(help="Whose file it is: a device id or `fleet`. Yours, unless given.", metavar="ID"),
 ]
+FILES_PER_JOB = 4  # files in hand at once: most of the time one waits for the server to complete it
 RetryFor = Annotated[
     float, typer.Option(min=0, metavar="SECONDS", help="Give up after this long without any progress.")
 ]
 
 
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--chunk-size") from error
-
-
 def upload(
-    files: Annotated[list[Path], typer.Argument(help="Files to upload, one after another.", metavar="FILE...")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files to upload; - for standard input (needs --name).", metavar="FILE...")
+    ],
     name: Annotated[
         str | None,
         typer.Option(help="Name on the server, if not the file's own (one FILE only).", metavar="NAME"),
@@ -38,60 +39,105 @@ def upload(
     chunk_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Most bytes in one request, such as 512KiB.")
     ] = "8MiB",
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Chunks on their way at the same time.")] = JOBS,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, help="Chunks on their way at the same time, of all files together.")
+    ] = JOBS,
+    size: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="BYTES", help="Upload nothing unless FILE has this size (one FILE only)."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Throw away what the server has of other content under the name.")
+    ] = False,
+    limit_rate: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Most bytes per second of all files together, such as 500KiB."),
+    ] = None,
     retry_for: RetryFor = TRANSFER_PATIENCE,
 ) -> None:
     """Upload files, or go on with uploads that were interrupted.
 
     Run the same command again after any interruption: only what the server lacks is sent. A file that is there
-    already, with the same content, is not sent at all.
+    already, with the same content, is not sent at all. A file that changes while it is sent is begun anew.
 
     Examples:
 
       hiper upload drive-0417.mcap
 
       hiper upload --owner fleet --name firmware-2.4.bin build/out.bin
+
+      tar -c logs | hiper upload - --name logs.tar
     """
-    if name is not None and len(files) > 1:
-        raise typer.BadParameter("only for a single FILE", param_hint="--name")
-    size = _size(chunk_size)
+    if len(files) > 1:
+        for option, value in (("--name", name), ("--size", size)):
+            if value is not None:
+                raise typer.BadParameter("only for a single FILE", param_hint=option)
+    if Path("-") in files and name is None:
+        raise typer.BadParameter("needed for standard input", param_hint="--name")
+    chunk, rate = size_option(chunk_size, "--chunk-size") or CHUNK_SIZE, size_option(limit_rate, "--limit-rate")
 
     async def work() -> int:
-        failures = 0
         with reporter(err()) as shown:
-            async with client(retry_for, shown.retrying) as hiper:
-                for path in files:
-                    failures += not await _upload_one(hiper, shown, path, name, owner, size, jobs)
-        return failures
+            async with client(retry_for, shown.retrying, limit_rate=rate) as hiper:
+                uploads = _Uploads(hiper, shown, name, owner, chunk, jobs, size, replace)
+                return await uploads.run(files)
 
     if run(work, "interrupted; run the same command again to go on from here"):
         raise typer.Exit(1)
 
 
-async def _upload_one(
-    hiper: HiperClient,
-    shown: Reporter,
-    path: Path,
-    name: str | None,
-    owner: str | None,
-    chunk_size: int,
-    jobs: int,
-) -> bool:
-    """Whether it worked; the next file is tried in any case."""
-    try:
-        result = await hiper.upload(
-            path, name, owner=owner, chunk_size=chunk_size, jobs=jobs, progress=shown.track(name or path.name)
-        )
-    except (HiperError, OSError) as error:
-        complain(error)
-        return False
-    say(_summary(result))
-    return True
+@dataclass(slots=True)
+class _Uploads:
+    """The files of one command."""
+
+    hiper: HiperClient
+    shown: Reporter
+    name: str | None
+    owner: str | None
+    chunk_size: int
+    jobs: int
+    size: int | None
+    replace: bool
+
+    async def run(self, files: list[Path]) -> int:
+        """How many failed. The others are tried in any case."""
+        waiting, slots = iter(files), asyncio.Semaphore(self.jobs)
+        in_hand = min(len(files), self.jobs * FILES_PER_JOB)
+        return sum(await asyncio.gather(*(self._next_ones(waiting, slots) for _ in range(in_hand))))
+
+    async def _next_ones(self, waiting: Iterator[Path], slots: asyncio.Semaphore) -> int:
+        failures = 0
+        for path in waiting:
+            failures += not await self._one(path, slots)
+        return failures
+
+    async def _one(self, path: Path, slots: asyncio.Semaphore) -> bool:
+        source: Path | BinaryIO = sys.stdin.buffer if path == Path("-") else path
+        try:
+            result = await self.hiper.upload(
+                source, self.name, owner=self.owner, chunk_size=self.chunk_size, jobs=self.jobs, slots=slots,
+                size=self.size, replace=self.replace, progress=self.shown.track(self.name or path.name),
+            )  # fmt: skip
+        except (HiperError, OSError) as error:
+            if isinstance(error, HiperError) and error.replaceable and not self.replace:
+                error.hint = f"to throw that away and send this file: {self._with_replace(path)}"
+            complain(error)
+            return False
+        say(_summary(result))
+        return True
+
+    def _with_replace(self, path: Path) -> str:
+        """The command to type."""
+        words = ["hiper", "upload", "--replace"]
+        words += ["--owner", self.owner] if self.owner else []
+        words += ["--name", self.name] if self.name else []
+        words += ["--"] if str(path).startswith("-") and path != Path("-") else []
+        return shlex.join([*words, str(path)])
 
 
 def _summary(result: UploadResult) -> str:
     size = format_size(result.total_size)
-    if result.sent_bytes == result.total_size:
+    if result.sent_bytes >= result.total_size:
         return f"{result.filename}: uploaded, {size}"
     if not result.sent_bytes:
         return f"{result.filename}: there already, {size}"

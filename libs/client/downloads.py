@@ -11,8 +11,8 @@ from libs.client.ratelimit import RateLimit
 from libs.client.retry import Patience
 from libs.client.sinks import Sink
 from libs.client.transport import Request, Transport
+from libs.client.upload import Progress
 from libs.client.versions import Version
-from libs.client.window import Progress
 from libs.client.wire import parse_content_range
 
 

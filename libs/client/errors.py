@@ -15,6 +15,7 @@ class HiperError(Exception):
 
     retry: Retry = "no"
     retry_after: float = 0.0
+    replaceable = False  # whether an upload with replace=True would get through
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -78,6 +79,8 @@ class RangeError(AnswerError):
 class RejectedError(AnswerError):
     """The server threw the upload out: its bytes do not have the declared digest."""
 
+    replaceable = True
+
 
 class IncompleteError(AnswerError):
     """The file cannot be downloaded yet: its upload is not complete."""
@@ -86,9 +89,19 @@ class IncompleteError(AnswerError):
 class SizeConflictError(HiperError):
     """An unfinished upload of that name has another total size."""
 
+    replaceable = True
+
+
+class ContentConflictError(AnswerError):
+    """An unfinished upload of that name has other bytes, or another declared digest."""
+
+    replaceable = True
+
 
 class NameTakenError(HiperError):
     """A complete file of that name is there, and it is another one (or cannot be compared)."""
+
+    replaceable = True
 
 
 class SourceChangedError(HiperError):
@@ -115,9 +128,9 @@ _BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
     "file-rejected": (RejectedError, "the bytes changed under way; upload the file again"),
     "upload-incomplete": (IncompleteError, "see how far it is: hiper status NAME"),
     "forbidden": (AnswerError, "the device needs a wider scope (hiper device add --scope ...)"),
-    "total-size-conflict": (OtherSizeError, "throw the unfinished upload away first: hiper rm NAME"),
-    "content-conflict": (AnswerError, "the upload that is there has other content; remove it: hiper rm NAME"),
-    "digest-conflict": (AnswerError, "the upload that is there has another digest; remove it: hiper rm NAME"),
+    "total-size-conflict": (OtherSizeError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
+    "content-conflict": (ContentConflictError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
+    "digest-conflict": (ContentConflictError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
     "too-large": (AnswerError, "smaller chunks were tried; the operator can raise the limit"),
     "device-not-found": (NotFoundError, "see which there are: hiper device ls"),
     "device-has-files": (AnswerError, "see them, and delete them: hiper device purge ID"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from libs.client.errors import GatewayError, HiperError, NotFoundError, PreconditionError, ServerAwayError
 from libs.client.models import ChunkAnswer, FileEntry, FilePage, RemoteHead, Status
 from libs.client.names import RemoteFile
-from libs.client.retry import Backoff, Patience
+from libs.client.retry import Patience
 from libs.client.transport import CHUNK_TIMEOUT, Request, Transport
 from libs.client.wire import content_range, digest_field, parse_digest_field
 from libs.common.extents import Extent
@@ -66,10 +66,12 @@ class Files:
     async def delete(self, file: RemoteFile, patience: Patience) -> None:
         """Delete what is there now, and nothing that comes later. Raises NotFoundError and RejectedError (a rejected
         upload is gone already)."""
-        session = (await self.status(file, patience)).session
-        await self._delete(file, session, patience.backoff())
+        await self.end(file, (await self.status(file, patience)).session, patience)
 
-    async def _delete(self, file: RemoteFile, session: str | None, backoff: Backoff) -> None:
+    async def end(self, file: RemoteFile, session: str | None, patience: Patience) -> None:
+        """The same for the upload or the file of one session, or for a partial file (None). Raises PreconditionError if
+        the name has another one."""
+        backoff = patience.backoff()
         pin = {"If-Match": f'"{session}"'} if session else {}
         lost = False  # an attempt whose answer never came: it may have deleted the file
         while True:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.common.extents import Extent
+from libs.common.extents import Extent, Extents
 
 State = Literal["pending", "partial", "complete"]
 
@@ -34,6 +34,15 @@ class Status(_Record):
     def missing(self) -> list[Extent]:
         """The bytes to send, in order: as far as the server lists them."""
         return [Extent(start, end) for start, end in self.missing_ranges]
+
+    def there(self) -> Extents:
+        """The bytes that the server has, as far as it lists those that it lacks."""
+        there, at = Extents(), 0
+        for gap in self.missing():
+            there.add(Extent(at, gap.start))
+            at = gap.end
+        there.add(Extent(at, self.horizon()))
+        return there
 
     def horizon(self) -> int:
         """The bytes below this one are either missing or there; of those above, the server did not tell."""

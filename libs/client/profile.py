@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from libs.client.address import check_server
 from libs.client.errors import HiperError
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
@@ -74,7 +75,7 @@ def credentials(env: Mapping[str, str]) -> Profile:
         raise HiperError(
             "not logged in", "run: hiper login (or set HIPER_SERVER, HIPER_DEVICE_ID, HIPER_DEVICE_SECRET)"
         )
-    if server and server.rstrip("/") != saved.server:
+    if server and check_server(server) != saved.server:
         raise HiperError(
             f"HIPER_SERVER is {server}, but the saved login is for {saved.server}",
             f"run: hiper login --server {server}",

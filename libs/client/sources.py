@@ -3,11 +3,10 @@
 import asyncio
 import hashlib
 import os
-import stat
-from pathlib import Path
+from collections.abc import Callable
 from typing import Protocol
 
-from libs.client.errors import HiperError, SourceChangedError
+from libs.client.errors import SourceChangedError
 from libs.common.extents import Extent, split
 
 HASH_BLOCK = 8 * 2**20  # bytes
@@ -23,6 +22,10 @@ class Source(Protocol):
         """Exactly these bytes; blocks. Raises SourceChangedError (and OSError)."""
         ...
 
+    def peek(self, extent: Extent) -> bytes:
+        """What is there of these bytes now, changed or not; blocks. Raises OSError."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -36,44 +39,40 @@ class BytesSource:
     def read(self, extent: Extent) -> bytes:
         return self._data[extent.start : extent.end]
 
+    peek = read
+
     def close(self) -> None:
         pass
 
 
 class FileSource:
-    """A regular file. That it changed is seen by its size and modification time, at every read."""
+    """A regular file from byte `begin` on. That it changed is seen by its size and modification time, at every read."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        # Not blocking: the open of a FIFO would wait for a writer.
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self._then = os.fstat(self._fd)
-        self.size = self._then.st_size
-        if not stat.S_ISREG(self._then.st_mode):
-            self.close()
-            raise HiperError(f"{path} is not a regular file", "put its bytes into a file first")
+    def __init__(self, fd: int, label: str, begin: int = 0) -> None:
+        """Takes over the descriptor. `label` names the file in messages."""
+        self._fd = fd
+        self._label = label
+        self._begin = begin
+        self._then = os.fstat(fd)
+        self.size = max(0, self._then.st_size - begin)
 
     def read(self, extent: Extent) -> bytes:
+        payload, now = self.peek(extent), os.fstat(self._fd)
+        unchanged = (now.st_size, now.st_mtime_ns) == (self._then.st_size, self._then.st_mtime_ns)
+        if len(payload) < extent.length or not unchanged:
+            hint = "upload it again when nobody writes to it"
+            raise SourceChangedError(f"{self._label} changed during its upload", hint)
+        return payload
+
+    def peek(self, extent: Extent) -> bytes:
         blocks, at = [], extent.start
-        while at < extent.end and (block := os.pread(self._fd, extent.end - at, at)):
+        while at < extent.end and (block := os.pread(self._fd, extent.end - at, self._begin + at)):
             blocks.append(block)
             at += len(block)
-        now = os.fstat(self._fd)
-        if at < extent.end or (now.st_size, now.st_mtime_ns) != (self.size, self._then.st_mtime_ns):
-            raise SourceChangedError(
-                f"{self._path} changed during its upload", "upload it again when nobody writes to it"
-            )
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-async def open_source(source: Path | str | bytes | bytearray | memoryview) -> Source:
-    """A path (as Path or str) or bytes as a source. Raises OSError and HiperError."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return BytesSource(source)
-    return await asyncio.to_thread(FileSource, Path(source))
 
 
 async def read_chunk(source: Source, extent: Extent) -> tuple[bytes, bytes]:
@@ -86,13 +85,24 @@ async def read_chunk(source: Source, extent: Extent) -> tuple[bytes, bytes]:
     return await asyncio.to_thread(work)
 
 
-def _update(sha: "hashlib._Hash", source: Source, block: Extent) -> None:
-    sha.update(source.read(block))
+class Hashing:
+    """SHA-256 of bytes from the first on, in threads, block by block: cancelling it takes no longer than a block."""
 
+    def __init__(self, read: Callable[[Extent], bytes]) -> None:
+        self._read = read
+        self._sha = hashlib.sha256()
+        self.done = 0  # bytes
 
-async def sha256_of(source: Source) -> bytes:
-    """The SHA-256 of all bytes, in threads block by block, so that cancelling it takes no longer than a block."""
-    sha = hashlib.sha256()
-    for block in split(Extent(0, source.size), HASH_BLOCK):
-        await asyncio.to_thread(_update, sha, source, block)
-    return sha.digest()
+    async def up_to(self, end: int) -> bytes:
+        """The digest of the bytes below `end`."""
+        for block in split(Extent(self.done, end), HASH_BLOCK):
+            await asyncio.to_thread(self._update, block)
+        return self.so_far()
+
+    def so_far(self) -> bytes:
+        """The digest of the bytes that are done."""
+        return self._sha.digest()
+
+    def _update(self, block: Extent) -> None:
+        self._sha.update(self._read(block))
+        self.done = block.end

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from io import BytesIO
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -16,6 +15,7 @@ from yarl import URL
 from libs.client.answers import raise_for
 from libs.client.errors import AnswerError, HiperError, UnauthorizedError
 from libs.client.failures import translated
+from libs.client.ratelimit import RateLimit
 from libs.client.retry import Patience
 from libs.client.tokens import ClientCredentials, TokenProvider
 
@@ -56,10 +56,14 @@ class Answer:
 
 
 class Transport:
-    def __init__(self, session: aiohttp.ClientSession, server: str, tokens: TokenProvider) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, server: str, tokens: TokenProvider, limit: RateLimit | None = None
+    ) -> None:
+        """`limit` bounds what is sent as bodies."""
         self._session = session
         self._server = server
         self._tokens = tokens
+        self._limit = limit or RateLimit()
 
     @asynccontextmanager
     async def exchange(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -112,11 +116,12 @@ class Transport:
 
     def _send(self, request: Request, token: str) -> "aiohttp.client._RequestContextManager":
         query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""
+        length = {} if request.body is None else {"Content-Length": str(len(request.body))}
         return self._session.request(
             request.method,
             URL(f"{self._server}{request.path}{query}", encoded=True),
-            headers={"Accept-Encoding": "identity", **request.headers, "Authorization": f"Bearer {token}"},
-            data=None if request.body is None else BytesIO(request.body),  # written in blocks, not at once
+            headers={"Accept-Encoding": "identity", **length, **request.headers, "Authorization": f"Bearer {token}"},
+            data=None if request.body is None else self._limit.blocks(request.body),
             timeout=aiohttp.ClientTimeout(
                 total=request.timeout, sock_connect=CONNECT_TIMEOUT, sock_read=SILENCE_TIMEOUT
             ),

@@ -12,8 +12,9 @@ from libs.client.errors import (
 )
 from libs.client.files import Files
 from libs.client.models import State, Status, UploadResult
-from libs.client.window import Upload, Window
-from libs.common.extents import Extent
+from libs.client.upload import Upload
+from libs.client.window import Window
+from libs.common.extents import Extent, Extents
 
 MAX_ROUNDS = 6  # times that an upload may be replaced under us before it is given up, unless it gets further
 FIRST_POLL = 0.05  # seconds between two looks whether the file is complete; doubles
@@ -79,14 +80,14 @@ class Uploader:
     async def _send_missing(self, status: Status | None) -> None:
         upload, size = self._upload, self._upload.source.size
         if status is None:
-            upload.adopt(None, [Extent(0, size)], size)
+            upload.adopt(None, Extents())
         elif status.total_size != size:
             raise SizeConflictError(
                 f"an unfinished upload of {upload.file.filename!r} has {status.total_size} bytes, yours has {size}",
-                "throw the unfinished one away first: hiper rm NAME",
+                "throw the unfinished one away: --replace, or hiper rm NAME",
             )
         else:
-            upload.adopt(status.session, status.missing(), status.horizon())
+            upload.adopt(status.session, status.there())
         missing = upload.acked.missing(Extent(0, size if status is None else status.horizon()))
         if not missing and not upload.declared:
             missing = [Extent(max(0, size - 1), size)]  # once more, to declare the digest with it
@@ -135,7 +136,7 @@ class Uploader:
             difference = "with other content" if head.sha256 else "and the server knows no digest to compare"
         raise NameTakenError(
             f"a file {name!r} is there already, {difference}",
-            "remove it first (hiper rm NAME), or upload under another name (--name)",
+            "replace it (--replace), or upload under another name (--name)",
         )
 
     async def _result(self, state: State) -> UploadResult:

@@ -1,63 +1,15 @@
 """The in-flight window: a few chunks of one upload on their way at the same time."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from libs.client.errors import AnswerError, HiperError, ServerAwayError
 from libs.client.files import Chunk, Files
-from libs.client.models import ChunkAnswer
-from libs.client.names import RemoteFile
-from libs.client.pacing import Pacing, Remaining
-from libs.client.retry import Patience
-from libs.client.sources import Source, read_chunk
-from libs.common.extents import Extent, Extents
-
-Progress = Callable[[int, int], None]  # bytes that are durable on the server, bytes in all
-
-
-@dataclass(slots=True)
-class Upload:
-    """What one call of `upload` works with, and what it knows so far."""
-
-    file: RemoteFile
-    source: Source
-    content_type: str
-    patience: Patience
-    pacing: Pacing
-    jobs: int
-    digest: "asyncio.Task[bytes]"  # SHA-256 of the whole, being computed
-    report: Progress
-    session: str | None = None
-    declared: bool = False  # whether the digest reached the server, in this session
-    acked: Extents = field(default_factory=Extents)
-    sent: int = 0  # bytes that this call sent and the server stored
-    owner: str = ""  # as the server names it
-
-    def adopt(self, session: str | None, missing: Sequence[Extent], horizon: int) -> None:
-        """Go on with an upload as the server knows it: its session (None: none is open) and the bytes that it
-        lacks below `horizon`."""
-        if session is None or session != self.session:
-            self.declared = False
-        self.session = session
-        self.acked = Extents()
-        at = 0
-        for gap in missing:
-            self.acked.add(Extent(at, gap.start))
-            at = gap.end
-        self.acked.add(Extent(at, horizon))
-        self.report(self.acked.total(), self.source.size)
-
-    def stored(self, extent: Extent, answer: ChunkAnswer) -> None:
-        """The server has these bytes."""
-        self.session = answer.session or self.session
-        self.owner = answer.owner
-        before = self.acked.total()
-        self.acked.add(extent)
-        self.sent += self.acked.total() - before
-        self.patience.progress()
-        self.report(self.acked.total(), self.source.size)
+from libs.client.pacing import Remaining
+from libs.client.sources import read_chunk
+from libs.client.upload import Upload
+from libs.common.extents import Extent
 
 
 class Window:
@@ -77,25 +29,34 @@ class Window:
     async def _work(self, limit: int | None = None) -> None:
         """Send chunk after chunk, at most `limit`."""
         upload, backoff = self._upload, self._upload.patience.backoff()
-        while limit != 0 and (extent := self._remaining.take(upload.pacing.size)) is not None:
-            try:
-                await self._send(extent)
-            except HiperError as error:
-                self._remaining.put_back(extent)
-                if _is_too_large(error) and upload.pacing.too_large(extent.length):
-                    continue
+        while limit != 0 and self._remaining:
+            async with upload.slots:
+                if (extent := self._remaining.take(upload.pacing.size)) is None:
+                    return
+                error = await self._try(extent)
+            if error is None:
+                backoff.reset()
+                limit = None if limit is None else limit - 1
+            elif not (_is_too_large(error) and upload.pacing.too_large(extent.length)):
                 if isinstance(error, ServerAwayError) or error.retry_after == 0:
                     upload.pacing.failed()
                 await backoff.pause(error)
-            else:
-                backoff.reset()
-                limit = None if limit is None else limit - 1
+
+    async def _try(self, extent: Extent) -> HiperError | None:
+        """Send a chunk. Where it failed: why; its bytes are among the remaining ones again."""
+        try:
+            await self._send(extent)
+        except HiperError as error:
+            self._remaining.put_back(extent)
+            return error
+        return None
 
     async def _send(self, extent: Extent) -> None:
         upload = self._upload
         payload, sha256 = await read_chunk(upload.source, extent)
         whole = await self._declaration()
         chunk = Chunk(extent, upload.source.size, payload, sha256, upload.content_type, upload.session, whole)
+        upload.tried.add(extent)
         began = upload.patience.clock.monotonic()
         answer = await self._files.send(upload.file, chunk)
         upload.pacing.succeeded(upload.patience.clock.monotonic() - began)

@@ -1,5 +1,6 @@
 """`hiper serve`: everything in one process, with secrets made at the first start."""
 
+import os
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -11,6 +12,8 @@ from libs.common.settings import SYMMETRIC, Settings
 from libs.common.telemetry import say
 from services.auth.bootstrap import load_or_create_secret
 from services.embedded.app import build_app
+
+DIRECTORIES = {"TEMP_UPLOAD": "temp", "PERM_UPLOAD": "perm", "AUTH": "auth"}  # of the filesystem store
 
 
 def with_secrets(settings: Settings) -> Settings:
@@ -36,6 +39,14 @@ def build(settings: Settings) -> FastAPI:
         devices = url_of(settings.admin_api_host, settings.admin_api_port)
         say(f"Devices are registered at {devices} alone (ADMIN_API_PORT)", settings.log_format)
     return build_app(complete)
+
+
+def set_options(port: int | None, host: str | None, data_dir: Path | None) -> None:
+    """Put options of the command into the environment of this process: it beats .env."""
+    given = {"PORT": port, "HOST": host}
+    if data_dir is not None:
+        given |= {f"{kind}_DIR": str(data_dir / name) for kind, name in DIRECTORIES.items()}
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
 
 
 def main() -> None:

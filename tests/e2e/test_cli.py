@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.request import urlopen
 
 import pytest
@@ -183,7 +184,7 @@ def test_several_files_are_uploaded_and_one_that_fails_does_not_stop_the_others(
         Path(name).write_bytes(b"x")
     result = hiper("upload", "several-a", "several-b", "several-c")
     assert result.exit_code == 1
-    assert result.stdout == "several-a: uploaded, 1 B\nseveral-c: uploaded, 1 B\n"
+    assert sorted(result.stdout.splitlines()) == ["several-a: uploaded, 1 B", "several-c: uploaded, 1 B"]
     assert result.stderr == "error: several-b: No such file or directory\n"
 
 
@@ -205,7 +206,10 @@ def test_another_file_of_that_name_is_an_error_that_says_what_to_do(hiper: Hiper
     Path("taken").write_bytes(b"two")
     result = hiper("upload", "taken")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: a file 'taken' is there already, with other content (remove it first")
+    hint = "to throw that away and send this file: hiper upload --replace taken"
+    assert result.stderr == f"error: a file 'taken' is there already, with other content ({hint})\n"
+    assert hiper("upload", "--replace", "taken").exit_code == 0
+    assert hiper("download", "taken", "-o", "-").stdout_bytes == b"two"
 
 
 def test_status_is_a_line_or_json(hiper: Hiper) -> None:
@@ -260,6 +264,99 @@ def test_rm_asks_first_unless_told(hiper: Hiper) -> None:
     assert "rm-1: deleted" in hiper("rm", "rm-1", stdin="y\n").stdout
     assert hiper("rm", "rm-2", "--yes").stdout == "rm-2: deleted\n"
     assert hiper("status", "rm-2").exit_code == 1
+
+
+def test_several_files_are_removed_and_one_that_is_not_there_does_not_save_the_others(hiper: Hiper) -> None:
+    for name in ("rms-1", "rms-2"):
+        Path(name).write_bytes(b"x")
+    hiper("upload", "rms-1", "rms-2")
+    result = hiper("rm", "rms-1", "rms-none", "rms-2", stdin="y\n")
+    assert result.exit_code == 1
+    assert "Delete 3 files (rms-1, rms-none, rms-2)?" in result.output
+    assert "rms-1: deleted" in result.stdout
+    assert "rms-2: deleted" in result.stdout
+    assert "error: rms-none: There is no such file" in result.stderr
+
+
+def run_hiper(tmp_path: Path, *words: str, stdin: IO[bytes]) -> tuple[int, str, str]:
+    """The command in a process of its own, with a standard input of its own: its exit code and what it said."""
+    command = [sys.executable, "-m", "libs.client.cli", *words]
+    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    done = subprocess.run(command, cwd=ROOT, env=env, stdin=stdin, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def pipe_of(data: bytes) -> IO[bytes]:
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    return os.fdopen(reading, "rb")
+
+
+def test_standard_input_is_uploaded_whatever_it_is(tmp_path: Path, hiper: Hiper) -> None:
+    with pipe_of(b"12345") as pipe:
+        done = run_hiper(tmp_path, "upload", "-", "--name", "stdin-1", "--size", "5", stdin=pipe)
+    assert done == (0, "stdin-1: uploaded, 5 B\n", "")
+    with pipe_of(b"12345") as pipe:
+        done = run_hiper(tmp_path, "upload", "-", "--name", "stdin-2", "--size", "6", stdin=pipe)
+    said = "error: standard input has only 5 bytes, not 6 bytes as announced (nothing was uploaded)\n"
+    assert done == (1, "", said)
+    (tmp_path / "f").write_bytes(b"from a file")
+    with (tmp_path / "f").open("rb") as file:
+        assert run_hiper(tmp_path, "upload", "-", "--name", "stdin-3", stdin=file)[0] == 0
+    assert hiper("download", "stdin-3", "-o", "-").stdout_bytes == b"from a file"
+    assert hiper("upload", "-").exit_code == 2
+
+
+def test_ctrl_c_ends_the_wait_for_a_pipe(tmp_path: Path, hiper: Hiper) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "libs.client.cli", "upload", str(tmp_path / "pipe")]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")},
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        writing = os.open(tmp_path / "pipe", os.O_WRONLY)  # returns when the command has opened it
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=10)
+        os.close(writing)
+    assert process.returncode == 130
+    assert stderr.startswith(b"interrupted")
+
+
+def test_many_files_are_in_hand_at_once_and_share_the_rate(hiper: Hiper) -> None:
+    names = [f"many-{i}" for i in range(30)]
+    for name in names:
+        Path(name).write_bytes(os.urandom(1024))
+    result = hiper("upload", *names)
+    assert sorted(result.stdout.splitlines()) == sorted(f"{name}: uploaded, 1.0 KiB" for name in names)
+    for name in names[:2]:
+        Path(f"new-{name}").write_bytes(os.urandom(100_000))
+    began = time.monotonic()
+    result = hiper("upload", *(f"new-{name}" for name in names[:2]), "--limit-rate", "50kB")
+    assert result.exit_code == 0
+    assert time.monotonic() - began > 3.5  # 200 kB at 50 kB/s, but for the first block
+
+
+def test_serve_takes_its_port_host_and_directory_as_options(tmp_path: Path) -> None:
+    port, data = free_port(), tmp_path / "data"
+    command = [sys.executable, "-m", "libs.client.cli", "serve", "--port", str(port), "--host", "127.0.0.1"]
+    env = {k: v for k, v in os.environ.items() if k not in {"SECRET_KEY", "ADMIN_SECRET"}}
+    env |= {"PYTHONPATH": str(ROOT), "PORT": "1", "PERM_UPLOAD_DIR": str(tmp_path / "not-here")}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([*command, "--data-dir", str(data)], cwd=tmp_path, env=env, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_until_ready(f"http://127.0.0.1:{port}", process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert (data / "secrets" / "admin_secret").exists()
+    assert sorted(path.name for path in data.iterdir()) == ["auth", "perm", "secrets", "temp"]
+    assert not (tmp_path / "not-here").exists()
 
 
 def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, str | None]) -> None:

@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 
 from libs.client import HiperClient
-from libs.client import client as client_module
 from libs.client.errors import (
     AnswerError,
     HiperError,
@@ -21,9 +20,8 @@ from libs.client.errors import (
     RejectedError,
     ServerAwayError,
     SizeConflictError,
-    SourceChangedError,
 )
-from libs.client.sources import Source, sha256_of
+from libs.client.sources import Hashing
 from libs.client.wire import encode_chunk
 from services.embedded.app import build_app
 from tests.unit.client.conftest import ADMIN_SECRET, make_settings
@@ -75,11 +73,13 @@ async def test_a_file_is_sent_in_parallel_chunks_and_arrives_whole(client: Hiper
 async def test_the_digest_is_declared_however_long_it_takes(
     client: HiperClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slow(source: Source) -> bytes:
-        await asyncio.sleep(1)
-        return await sha256_of(source)
+    at_once = Hashing.up_to
 
-    monkeypatch.setattr(client_module, "sha256_of", slow)
+    async def slow(hashing: Hashing, end: int) -> bytes:
+        await asyncio.sleep(1)
+        return await at_once(hashing, end)
+
+    monkeypatch.setattr(Hashing, "up_to", slow)
     await client.upload(os.urandom(2 * MIB), "f", chunk_size=MIB // 2)
     assert (await client.download("f", BytesIO())).verified
 
@@ -201,7 +201,7 @@ async def test_another_file_of_that_name_is_never_replaced(client: HiperClient, 
     await client.upload(b"first content", "f")
     with pytest.raises(NameTakenError, match="is there already") as caught:
         await client.upload(other, "f")
-    assert "hiper rm" in caught.value.hint
+    assert "--replace" in caught.value.hint
     assert await content(client, "f") == b"first content"
 
 
@@ -260,19 +260,7 @@ async def test_going_on_with_what_another_digest_was_declared_for_says_how_to_ge
     with pytest.raises(AnswerError) as caught:
         await client.upload(os.urandom(3 * MIB), "f")
     assert caught.value.slug == "digest-conflict"
-    assert "hiper rm" in caught.value.hint
-
-
-async def test_a_file_that_changes_meanwhile_is_an_error(client: HiperClient, tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    path.write_bytes(os.urandom(4 * MIB))
-
-    def change(done: int, total: int) -> None:
-        if 0 < done < total:
-            os.utime(path, ns=(1, 1))
-
-    with pytest.raises(SourceChangedError):
-        await client.upload(path, chunk_size=MIB // 2, progress=change)
+    assert "--replace" in caught.value.hint
 
 
 class Deletion:
