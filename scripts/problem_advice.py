@@ -30,7 +30,7 @@ ADVICE: dict[Kind, str] = {
     Kind.DIGEST_CONFLICT: f"{_STOP}, or DELETE and start again: the file changed since its digest was declared.",
     Kind.UPLOAD_INCOMPLETE: "Wait until the status is `complete`, or ask for a range of the first `next_expected_byte` "
     "bytes.",
-    Kind.DEVICE_HAS_FILES: "Delete them with `POST /files/purge` (`hiper device purge ID`), or choose another id.",
+    Kind.DEVICE_HAS_FILES: "Delete them with `DELETE /files?owner=ID` (`hiper device purge ID`), or choose another id.",
     Kind.DEVICE_EXISTS: "Choose another id, or renew its secret with `POST /devices/{device_id}/secret`.",
     Kind.REJECTED: "The bytes did not have the declared digest. Read the file anew, start at byte 0.",
     Kind.PRECONDITION_FAILED: f"{_ASK}, and go on with the session that it names, or start one if it names none.",

@@ -73,7 +73,7 @@ class Devices:
         cursor: str | None = ""
         while cursor is not None:
             query = {"owner": device_id, "dry_run": str(dry_run).lower(), "limit": str(PURGED_AT_ONCE)}
-            request = Request("POST", "/files/purge", query | ({"after": cursor} if cursor else {}))
+            request = Request("DELETE", "/files", query | ({"after": cursor} if cursor else {}))
             answer = await self._transport.call(request, Patience(self._retry_for))
             page = self._transport.parse(PurgePage, answer)
             for file in page.files:

@@ -17,6 +17,7 @@ from libs.common.store import ObjectNotFound, ObjectStore, StoreError, StoreRefu
 log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds
+_JITTER = random.Random()  # noqa: S311  # no secret; of its own, for tests that look whether they use the shared one
 REFUSALS = 5  # in a row, in about 5 seconds: a store that is starting may not know its users yet
 LOOK_INTERVAL = 10.0  # seconds between two looks while all is there
 LOOK_AGAIN = 2.0  # seconds between two looks while something is missing
@@ -99,7 +100,7 @@ class Preparation:
     async def _keep(self, until: float) -> None:
         pause = _SHORTEST_PAUSE
         while not self.ready:
-            await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+            await self._clock.sleep(_JITTER.uniform(pause / 2, pause))
             pause = min(pause * 2, _LONGEST_PAUSE)
             if await self._try():
                 log.info("store is there")
@@ -112,7 +113,7 @@ class Preparation:
         failed = 0
         while True:
             pause = LOOK_AGAIN if failed else LOOK_INTERVAL
-            await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+            await self._clock.sleep(_JITTER.uniform(pause / 2, pause))
             try:
                 for need in self._needs:
                     await need.look()

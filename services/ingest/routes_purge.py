@@ -1,4 +1,4 @@
-"""POST /files/purge: operators delete everything that a device has."""
+"""DELETE /files: operators delete everything that a device has."""
 
 from typing import Annotated
 
@@ -25,8 +25,8 @@ router = APIRouter(
 )
 
 
-@router.post(
-    "/files/purge",
+@router.delete(
+    "/files",
     responses=problem_responses(
         Kind.BAD_REQUEST,
         Kind.UNAUTHORIZED,
