@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from libs.client.errors import answer_error, gateway_error
+from libs.client.answer_errors import answer_error, gateway_error
 from libs.client.provenance import is_from_server
 
 LONGEST_RETRY_AFTER = 3600.0  # seconds: a server that asks for more is asked again after this

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import aiohttp
 from pydantic import ValidationError
 
+from libs.client.answer_errors import gateway_error
 from libs.client.errors import (
     AnswerError,
     HiperError,
     ServerAwayError,
     TlsError,
     UntrustedServerError,
-    gateway_error,
 )
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}

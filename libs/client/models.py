@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from libs.common.extents import Extent, Extents
 
 State = Literal["pending", "partial", "complete"]
+# From the document, not from the ETag that says the same: proxies take that away, or make it weak.
+Session = Annotated[str | None, AfterValidator(lambda session: session or None)]
 
 
 class _Record(BaseModel):
@@ -17,7 +19,7 @@ class _Record(BaseModel):
 
 
 class Status(_Record):
-    """How far a file is. `session` names the upload (the answer's ETag); a partial file has none."""
+    """How far a file is. `session` names the upload; a partial file has none."""
 
     filename: str
     owner: str
@@ -29,7 +31,7 @@ class Status(_Record):
     missing_ranges_truncated: bool = False
     last_updated: datetime | None = None
     content_type: str | None = None
-    session: str | None = None
+    session: Session = None
 
     def missing(self) -> list[Extent]:
         """The bytes to send, in order: as far as the server lists them."""
@@ -57,7 +59,7 @@ class ChunkAnswer(_Record):
     status: Literal["pending", "complete"]
     total_size: int
     next_expected_byte: int
-    session: str | None = None
+    session: Session = None
 
 
 class FileEntry(_Record):

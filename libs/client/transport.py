@@ -49,11 +49,6 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-    @property
-    def session(self) -> str | None:
-        """The upload that the answer is about: its ETag without the quotes."""
-        return self.headers.get("ETag", "").removeprefix("W/").strip('"') or None
-
 
 class Transport:
     def __init__(
@@ -107,12 +102,9 @@ class Transport:
                 await backoff.pause(error)
 
     def parse(self, kind: type[RecordT], answer: Answer) -> RecordT:
-        """The answer's JSON document as a record, with the session of its ETag where the record has one."""
+        """The answer's JSON document as a record."""
         with translated(self._server):
-            record = kind.model_validate_json(answer.body)
-        if "session" in kind.model_fields:
-            return record.model_copy(update={"session": answer.session})
-        return record
+            return kind.model_validate_json(answer.body)
 
     def _send(self, request: Request, token: str) -> "aiohttp.client._RequestContextManager":
         query = f"?{urlencode(request.query, quote_via=quote, safe='')}" if request.query else ""

@@ -120,20 +120,20 @@ class Uploader:
         """A complete file of that name is there: this upload's, or an equal one, or NameTakenError."""
         upload = self._upload
         if upload.session is None or status.session != upload.session:
-            await self._check_equal()
+            await self._check_equal(status.total_size)
         upload.report(upload.source.size, upload.source.size)
         upload.owner, upload.session = status.owner, status.session
         return await self._result("complete")
 
-    async def _check_equal(self) -> None:
+    async def _check_equal(self, size: int) -> None:
         upload, name = self._upload, self._upload.file.filename
-        head = await self._files.head(upload.file, upload.patience)
-        if head.size != upload.source.size:
-            difference = f"with {head.size} bytes instead of {upload.source.size}"
-        elif head.size == 0 or head.sha256 == await asyncio.shield(upload.digest):
-            return
+        if size != upload.source.size:
+            difference = f"with {size} bytes instead of {upload.source.size}"
         else:
-            difference = "with other content" if head.sha256 else "and the server knows no digest to compare"
+            sha256 = (await self._files.head(upload.file, upload.patience)).sha256
+            if size == 0 or sha256 == await asyncio.shield(upload.digest):
+                return
+            difference = "with other content" if sha256 else "and the server knows no digest to compare"
         raise NameTakenError(
             f"a file {name!r} is there already, {difference}",
             "replace it (--replace), or upload under another name (--name)",

@@ -5,6 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from libs.client.answer_errors import answer_error
 from libs.client.answers import parse_retry_after
 from libs.client.errors import (
     AnswerError,
@@ -14,7 +15,6 @@ from libs.client.errors import (
     RangeError,
     RejectedError,
     UnauthorizedError,
-    answer_error,
 )
 from libs.common.problems import Kind, Problem
 

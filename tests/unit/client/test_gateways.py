@@ -119,6 +119,33 @@ async def test_a_delete_that_took_effect_behind_a_gateway_s_answer_is_done(
         await client.status("f")
 
 
+class Stripping(Relay):
+    """A proxy that takes the ETag from every answer."""
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: OpenFar) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        far_reader, far_writer = await far()
+        far_writer.write(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        sending = asyncio.create_task(pump(reader, far_writer))
+        lines = (await far_reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        writer.write(b"\r\n".join(line for line in lines if not line.lower().startswith(b"etag:")))
+        await pump(far_reader, writer)
+        sending.cancel()
+
+
+async def test_an_upload_needs_no_etag_of_the_answers(server: LiveServer, client: HiperClient) -> None:
+    data = bytes(range(256)) * 8192
+    async with (
+        Stripping(server.port) as proxy,
+        HiperClient(proxy.url, "admin", ADMIN_SECRET, retry_for=30) as far,
+    ):
+        result = await far.upload(data, "f", chunk_size=2**18)
+        assert (result.status, result.sent_bytes) == ("complete", len(data))
+        assert result.session == (await client.status("f")).session
+        assert (await far.upload(data, "f")).sent_bytes == 0
+        await far.delete("f")
+
+
 async def test_a_proxy_that_takes_only_small_requests_gets_small_ones(server: LiveServer) -> None:
     """nginx as it comes takes 1 MiB, and answers 413 with a page of its own."""
 

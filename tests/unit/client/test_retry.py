@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libs.client.errors import HiperError, ServerAwayError, answer_error
+from libs.client.answer_errors import answer_error
+from libs.client.errors import HiperError, ServerAwayError
 from libs.client.retry import FEW, FIRST_WAIT, LONGEST_WAIT, Patience
 
 
