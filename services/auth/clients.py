@@ -11,7 +11,8 @@ from libs.common.authn import ADMIN, FILES_READ, FILES_WRITE, SCOPES
 from libs.common.clock import Clock
 from services.auth.client_secrets import NOBODY, SecretHash
 from services.auth.devices import Devices
-from services.auth.models import ADMIN_ID, TEST_DEVICE_ID, Device
+from services.auth.models import Device
+from services.auth.namesakes import ADMIN_ID, TEST_DEVICE_ID
 
 _SECRETS = 2  # that are compared at least: a device has the current one and, for a while, the one before
 # Read in place of a device that is not there, so that time does not tell known ids.

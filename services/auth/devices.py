@@ -18,7 +18,8 @@ from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectNotFound, ObjectStore, StoreRefused, read
 from services.auth.client_secrets import new_secret
 from services.auth.ledger import Ledger
-from services.auth.models import OF_SETTINGS, Device, Scope, valid_device_id
+from services.auth.models import Device, Scope, valid_device_id
+from services.auth.namesakes import OF_SETTINGS, namesake
 
 _READS_AT_ONCE = 16
 
@@ -82,6 +83,9 @@ class Devices:
         async with self._changing:
             if await self.find(device_id):
                 detail = "Choose another id; or renew its secret with POST /devices/{device_id}/secret"
+                raise Problem(Kind.DEVICE_EXISTS, detail)
+            if other := await namesake(self._store, device_id):
+                detail = f"There is a device {other!r}, which differs in case alone. Choose another id"
                 raise Problem(Kind.DEVICE_EXISTS, detail)
             await self._refuse_heir(device_id)
             secret, hashed = new_secret()

@@ -8,10 +8,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from libs.common.allowance import CLASS, DEFAULT_CLASS
 from libs.common.tokens import SUBJECT, valid_subject
 from services.auth.client_secrets import SecretHash
+from services.auth.namesakes import OF_SETTINGS, looks_reserved
 
-ADMIN_ID = "admin"
-TEST_DEVICE_ID = "helm-test"
-OF_SETTINGS = (ADMIN_ID, TEST_DEVICE_ID)  # clients whose secrets are settings
+ID_RULE = (
+    "1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'; the first is a letter or a digit; without '..'; nothing that "
+    "looks like 'fleet', 'admin' or 'helm-test'; no id of another device in upper or lower case"
+)
 MOST_REVOKED = 1000  # devices in one call
 Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "fleet:manage", "admin"]
 
@@ -25,11 +27,8 @@ def valid_device_id(device_id: str) -> bool:
 
 
 def _device_id(device_id: str) -> str:
-    if not valid_device_id(device_id):
-        raise ValueError(
-            "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit, without '..', "
-            "and none of 'fleet', 'admin', 'helm-test'"
-        )
+    if not valid_subject(device_id) or looks_reserved(device_id):
+        raise ValueError(ID_RULE)
     return device_id
 
 
@@ -51,7 +50,9 @@ class NewDevice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    device_id: Annotated[str, AfterValidator(_device_id)] = Field(json_schema_extra={"pattern": f"^{SUBJECT}$"})
+    device_id: Annotated[str, AfterValidator(_device_id)] = Field(
+        description=f"{ID_RULE}.", json_schema_extra={"pattern": f"^{SUBJECT}$"}
+    )
     scopes: list[Scope] = Field(["files:read", "files:write"], min_length=1)
     device_class: DeviceClass = DEFAULT_CLASS
 
