@@ -72,7 +72,7 @@ class Preparation:
     A store that refuses from the start, or stays away for `patience` seconds, is a configuration that cannot work:
     `give_up` is told. Once the needs were met it never is. A bucket that vanishes later is not made again: the address
     may lead to another store, and there an empty bucket would say that no device is registered and none revoked
-    (docs/runbooks/HiperNotReady.md).
+    (docs/decisions/0022-a-vanished-bucket-is-not-made-again.md).
     """
 
     def __init__(self, *needs: BucketNeed, patience: float, give_up: GiveUp, clock: Clock | None = None) -> None:

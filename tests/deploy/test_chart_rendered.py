@@ -211,6 +211,13 @@ def test_the_services_listen_on_every_address_of_both_families() -> None:
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
+def test_a_container_that_ends_leaves_its_last_words(component: str) -> None:
+    """In `kubectl describe pod`, where the operator looks first."""
+    (container,) = pods(render(DEV))[component]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
 def test_a_pod_has_time_to_drain_before_it_is_killed(component: str) -> None:
     manifests = render(DEV, {"shutdown": {"preStopSeconds": 7, "drainSeconds": 90}})
     spec = pods(manifests)[component]["spec"]
