@@ -34,6 +34,7 @@ http {{
         ignore_invalid_headers off;
         underscores_in_headers on;
         client_body_timeout 2s;
+        client_max_body_size 0;
         proxy_http_version 1.1;
         proxy_set_header Upgrade $http_upgrade;
         proxy_set_header Connection $connection_upgrade;
