@@ -34,8 +34,8 @@ class Process:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, *, wait: bool = True) -> None:
-        names = {"PORT": str(self.port), "METRICS_PORT": str(self.port)}
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.env, **names}
+        names = {"METRICS_PORT": str(self.port), **self.env, "PORT": str(self.port)}
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **names}
         with self.log.open("ab") as log:
             command = [sys.executable, "-W", "error", "-m", self.module, *self.arguments]
             self.popen = subprocess.Popen(command, env=environment, cwd=self.log.parent, stdout=log, stderr=log)
