@@ -18,7 +18,7 @@ def check_server(server: str) -> str:
         raise HiperError(
             "the address of a server cannot hold a user and a password: a request has one Authorization field, for the "
             "device's token",
-            "leave them out; HIPER_DEVICE_ID and HIPER_DEVICE_SECRET (or hiper login) say who you are",
+            "leave them out: HIPER_DEVICE_ID and HIPER_DEVICE_SECRET, or hiper login, say who you are",
         )
     try:
         url = URL(server)
