@@ -1,7 +1,7 @@
 """Which stored objects hold which bytes of an upload: derived by listing, every time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -219,7 +219,7 @@ def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
     return sorted(pieces) if seen.covers(wanted) else None
 
 
-async def read_pieces(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
+async def read_pieces(pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
     """Stream the bytes of a plan; small pieces are fetched several at once, for most of the time is spent waiting for
     the store. Raises ObjectNotFound when somebody else was faster."""
     for batch in _batches(pieces):

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, MutableMapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, MutableMapping
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from libs.common.allowance import DEFAULT_CLASS, Allowance, Share
@@ -145,10 +145,11 @@ class Visit:
         if state:
             self.fields.update({"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(state)})
 
-    async def paced(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Blocks of a download, no faster than the shares allow."""
-        async for block in blocks:
-            for who, policy in self.parties:
-                if rate := policy.share.bytes_per_second:
+    async def paced(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Blocks of a download, no faster than the shares allow. Closes them when it is closed itself."""
+        rates = [(who, rate) for who, policy in self.parties if (rate := policy.share.bytes_per_second)]
+        async with aclosing(blocks):
+            async for block in blocks:
+                for who, rate in rates:
                     await self.gate.pace(who, rate, len(block))
-            yield block
+                yield block

@@ -16,6 +16,12 @@ STEPS = Histogram(
 )
 BUFFERED = Gauge("hiper_ingest_buffered_bytes", "Payload bytes of requests under way, by where they are.", ["where"])
 BUDGET = Gauge("hiper_ingest_memory_budget_bytes", "MEMORY_BUDGET: what of them memory may hold.")
+DOWNLOADS = Gauge(
+    "hiper_downloads_open",
+    "Downloads under way, by what they do: read from the store, wait for a turn there, wait for their client.",
+    ["where"],
+)
+AT_STORE, AT_TURN, AT_CLIENT = DOWNLOADS.labels("store"), DOWNLOADS.labels("turn"), DOWNLOADS.labels("client")
 
 NAMES = ("receive", "turn", "look", "settle", "compare", "store", "acknowledge")
 _STEPS = {name: STEPS.labels(name) for name in NAMES}

@@ -1,6 +1,7 @@
 """What is known of a file, and its bytes: everything derived from the bucket, each time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NoReturn
 
 from libs.common.clock import Clock
@@ -120,7 +121,7 @@ class FileReader:
         about = info.content_type, digest, info.etag
         return FileState(file, "complete", info.size, whole, info.modified, sessions, *about)
 
-    async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
+    async def blocks(self, state: FileState, extent: Extent) -> AsyncGenerator[bytes, None]:
         """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile,
         or its object replaced.
 
@@ -132,9 +133,10 @@ class FileReader:
         while state.state != "complete" and at < extent.end:
             piece = Extent(at, min(extent.end, (at // size + 1) * size))
             try:
-                async for block in read_pieces(await self._plan(state, piece)):
-                    at += len(block)
-                    yield block
+                async with aclosing(read_pieces(await self._plan(state, piece))) as blocks:
+                    async for block in blocks:
+                        at += len(block)
+                        yield block
             except ObjectNotFound:
                 tries -= 1
                 if not tries:

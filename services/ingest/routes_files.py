@@ -1,12 +1,15 @@
 """Status, download, listing and deletion."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.types import Send
 
 from libs.common.digests import format_sha256
 from libs.common.extents import Extent
@@ -64,7 +67,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range, as far as it is there", "content": _BYTES},
     304: {"description": "Not modified"},
     **problem_responses(
-        *(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE, Kind.CLOSING)
+        *(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE, Kind.CLOSING, Kind.BUSY)
     ),
 }
 _TRIES = 2  # how often a file may end, and another be there, before its first byte
@@ -157,7 +160,7 @@ async def respond(
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     body = await started(ingest(request), state, extent)
-    return StreamingResponse(visit.paced(body), status, headers)
+    return Stream(visit.paced(body), status, headers)
 
 
 @router.delete(
@@ -204,13 +207,26 @@ def not_modified(field: str, state: FileState) -> bool:
     return "*" in tags or state.tag in tags
 
 
-async def started(running: Ingest, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
+async def started(running: Ingest, state: FileState, extent: Extent) -> AsyncGenerator[bytes, None]:
     """The bytes, of which the first block is here already: what fails before it can still be answered otherwise."""
-    blocks = running.reader.blocks(state, extent)
+    blocks = running.downloads.blocks(partial(running.reader.blocks, state), extent)
     return _resumed(await anext(blocks, b""), blocks)
 
 
-async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for block in rest:
-        yield block
+async def _resumed(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for block in rest:
+            yield block
+
+
+class Stream(StreamingResponse):
+    """Closes its blocks in the end, whoever ends it: else they hold on to the store until somebody collects them."""
+
+    def __init__(self, blocks: AsyncGenerator[bytes, None], status: int, headers: dict[str, str]) -> None:
+        super().__init__(blocks, status, headers)
+        self._blocks = blocks
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._blocks):
+            await super().stream_response(send)

@@ -10,6 +10,7 @@ from libs.common.layout import new_replica
 from libs.common.settings import Settings
 from libs.common.store import Buckets
 from services.ingest.cancelling import Canceller
+from services.ingest.downloads import Downloads
 from services.ingest.gate import Gate
 from services.ingest.listing import FileLister
 from services.ingest.metrics import BUDGET, CHUNKS
@@ -29,6 +30,7 @@ class Ingest:
     settings: Settings
     writer: ChunkWriter
     reader: FileReader
+    downloads: Downloads
     lister: FileLister
     canceller: Canceller
     budget: Budget
@@ -48,6 +50,7 @@ class Ingest:
             settings,
             ChunkWriter(buckets, bus, clock, views, CHUNKS),
             FileReader(buckets, clock),
+            Downloads(),
             FileLister(buckets),
             canceller,
             Budget(settings.memory_budget),

@@ -14,6 +14,7 @@ COUNTS = {
     "hiper_uploads_closing",
     "hiper_bus_waiting_events",
     "hiper_bus_links_down",
+    "hiper_downloads_open",
     "hiper_bus_queue_messages",
 }
 STATES = {"hiper_ready"}

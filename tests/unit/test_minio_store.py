@@ -4,7 +4,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 import structlog
@@ -29,6 +29,7 @@ from tests.unit.scripted_server import HANG_UP, Script, answer, error, scripted
 NOON = 1_795_348_800.0  # DATE of the scripted answers
 PARTS = [PartInfo(1, 5, "e1")]
 EMPTY_PAGE = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+UNFINISHED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na"
 DELETED = b"<DeleteResult></DeleteResult>"
 COMPLETED = b"<CompleteMultipartUploadResult></CompleteMultipartUploadResult>"
 EXPIRED = error(403, "AccessDenied", "Request has expired")
@@ -342,6 +343,27 @@ class TestBucket:
 
     async def test_a_bucket_that_was_never_asked_closes(self) -> None:
         await MinioStore(endpoint="127.0.0.1:1", access_key="a", secret_key="b", bucket="c").close()
+
+
+class TestConnections:
+    async def test_answers_that_are_being_read_keep_no_other_call_waiting(self) -> None:
+        """A hundred connections are all that one pool has."""
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while head := await reader.readuntil(b"\r\n\r\n"):
+                    writer.write(answer(200, EMPTY_PAGE) if b"list-type" in head else UNFINISHED)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        store = MinioStore(endpoint=f"{host}:{port}", access_key="a", secret_key="b", bucket="c")
+        async with server, AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            for _ in range(100):
+                await anext(await stack.enter_async_context(store.get("a")))
+            async with asyncio.timeout(5):
+                await store.list("")
 
 
 class TestBrokenBodies:

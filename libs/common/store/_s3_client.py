@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TypeVar
 
 import aiohttp
@@ -68,6 +69,13 @@ def new_session(tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
     )
 
 
+class _Pool(Enum):
+    """Connections apart, 100 each: answers that are read slowly must not keep a put or a look waiting."""
+
+    CALLS = "calls"
+    STREAMS = "streams"
+
+
 class S3Client:
     """Asks for things in one bucket. Raises what the port raises, and never tells a URL."""
 
@@ -82,27 +90,28 @@ class S3Client:
         *,
         virtual_host: bool = False,
     ) -> None:
-        """Without a session it makes its own, with `tls` on its connections, and closes it. `keys` stand in for
+        """Without a session it makes its own two, with `tls` on their connections, and closes them. `keys` stand in for
         those of the signer. `virtual_host`: the bucket is in the host's name, not in the path."""
         self._tls = tls
         self._keys = keys
         self._signer = replace(signer, endpoint=f"{bucket}.{signer.endpoint}") if virtual_host else signer
         self._root = "" if virtual_host else f"/{bucket}"
         self._bucket = bucket
-        self._session = session
-        self._owns_session = session is None
+        self._sessions = dict.fromkeys(_Pool, session) if session else {}
+        self._owns_sessions = session is None
         self._time = StoreTime(clock)
 
     async def close(self) -> None:
-        if self._session and self._owns_session:
-            await self._session.close()
+        if self._owns_sessions:
+            for session in self._sessions.values():
+                await session.close()
 
     async def send(self, request: Request) -> Answer:
         """Ask, and read the whole answer."""
 
         async def attempt() -> Answer:
             asked = time.monotonic()
-            async with await self._open(request) as response:
+            async with await self._open(request, _Pool.CALLS) as response:
                 seconds = time.monotonic() - asked
                 with connection_errors(self._name(request)):
                     return Answer(response.headers, await response.read(), seconds, response.status)
@@ -111,7 +120,7 @@ class S3Client:
 
     async def open(self, request: Request) -> aiohttp.ClientResponse:
         """Ask, and leave the answer's body to be read with `blocks`, and the answer to be closed."""
-        return await _insist(request.pauses, lambda: self._open(request))
+        return await _insist(request.pauses, lambda: self._open(request, _Pool.STREAMS))
 
     async def blocks(self, response: aiohttp.ClientResponse, size: int) -> AsyncIterator[bytes]:
         """The body in blocks of at most `size` bytes. Raises StoreUnavailable if it breaks off."""
@@ -123,15 +132,15 @@ class S3Client:
                 return
             yield block
 
-    async def _open(self, request: Request) -> aiohttp.ClientResponse:
+    async def _open(self, request: Request, pool: "_Pool") -> aiohttp.ClientResponse:
         name = self._name(request)
-        if not self._session:
-            self._session = new_session(self._tls)
+        if pool not in self._sessions:
+            self._sessions[pool] = new_session(self._tls)
         upload = None if request.body is None else Upload(request.body)
         fenced = request.fence is not None
         signer = await self._keys.equip(self._signer) if self._keys else self._signer
         with connection_errors(name, upload):
-            response = await self._session.request(
+            response = await self._sessions[pool].request(
                 request.method,
                 self._sign(signer, request),
                 data=upload,

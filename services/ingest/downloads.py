@@ -1,0 +1,186 @@
+"""Downloads share the store: many take turns at it, and one whose client reads slowly holds no answer of it.
+
+A download begins with some bytes in memory. A client that takes them at once gets the rest as the store sends it. For
+one that does not, the store's answer is closed, and the next bytes are asked for when the client wants them.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+
+from libs.common.extents import Extent
+from libs.common.problems import Kind, Problem, later
+from libs.common.store import StoreUnavailable
+from services.ingest.metrics import AT_CLIENT, AT_STORE, AT_TURN
+
+TURNS = 64  # downloads of one process that read from the store at once, of its 100 connections for reading
+TURN = 1.0  # seconds after which a download makes room for one that waits
+WAIT = 10.0  # seconds that a download waits for its first turn
+PATIENCE = 0.5  # seconds that a client may keep an answer of the store waiting,
+HURRY = 0.05  # and seconds of that while other downloads wait for a turn
+AHEAD = 256 * 1024  # bytes in memory for one client, at most,
+LEAST_AHEAD = 16 * 1024  # and at least
+BLOCK = 64 * 1024  # bytes that a client is given at once, and so what is kept besides for one that takes nothing,
+PROVEN = 4 * 2**20  # bytes, after which a client that kept up is given them as they come
+AHEAD_OF_ALL = 64 * 2**20  # bytes in memory for all of them, while each has its least
+
+Blocks = AsyncGenerator[bytes, None]
+Read = Callable[[Extent], Blocks]
+
+
+class Turns:
+    """Which downloads may read from the store, in the order in which they began to wait for it."""
+
+    def __init__(self, most: int = TURNS) -> None:
+        self._free = asyncio.Semaphore(most)
+        self.waiting = 0
+
+    async def take(self, patience: float | None = None) -> None:
+        """Wait for a turn, at most `patience` seconds: then raises BUSY. None: for as long as it takes."""
+        self._wait(1)
+        try:
+            async with asyncio.timeout(patience):
+                await self._free.acquire()
+        except TimeoutError:
+            detail = "Too many downloads are under way. Try again later."
+            raise Problem(Kind.BUSY, detail, headers=later(WAIT)) from None
+        finally:
+            self._wait(-1)
+        AT_CLIENT.dec()
+        AT_STORE.inc()
+
+    def _wait(self, more: int) -> None:
+        self.waiting += more
+        AT_CLIENT.dec(more)
+        AT_TURN.inc(more)
+
+    def give_back(self) -> None:
+        AT_STORE.dec()
+        AT_CLIENT.inc()
+        self._free.release()
+
+
+class Downloads:
+    """The downloads of one process."""
+
+    def __init__(self, turns: Turns | None = None) -> None:
+        self.turns = turns or Turns()
+        self._in_memory = 0  # downloads with bytes in memory
+
+    def blocks(self, read: Read, extent: Extent) -> Blocks:
+        """The bytes of an extent. `read` streams any part of it, and is called as often as it takes. Raises what `read`
+        raises, and BUSY when the first turn does not come."""
+        return _Download(self, read, extent).blocks()
+
+    @contextmanager
+    def memory(self) -> Iterator[int]:
+        """How many bytes one more download may hold in memory."""
+        self._in_memory += 1
+        try:
+            yield max(LEAST_AHEAD, min(AHEAD, AHEAD_OF_ALL // self._in_memory))
+        finally:
+            self._in_memory -= 1
+
+
+class _Download:
+    """How far one download is, and whether its client keeps up with the store."""
+
+    def __init__(self, shared: Downloads, read: Read, extent: Extent) -> None:
+        self._shared = shared
+        self._read = read
+        self._at, self._end = extent
+        self._patience: float | None = WAIT
+        self._keeps_up = False
+
+    async def blocks(self) -> Blocks:
+        with AT_CLIENT.track_inprogress():
+            while self._at < self._end:
+                before = self._at
+                async with aclosing(self._passed_on() if self._keeps_up else self._from_memory()) as blocks:
+                    async for block in blocks:
+                        self._at += len(block)
+                        yield block
+                if self._at == before:
+                    raise StoreUnavailable(f"no byte from {before} on is in the answer")
+
+    async def _from_memory(self) -> Blocks:
+        with self._shared.memory() as size:
+            ahead = await self._read_ahead(Extent(self._at, min(self._at + size, self._end)))
+            began = asyncio.get_running_loop().time()
+            for start in range(0, len(ahead), BLOCK):
+                yield ahead[start : start + BLOCK]
+        self._keeps_up = asyncio.get_running_loop().time() - began < PATIENCE
+
+    async def _read_ahead(self, extent: Extent) -> bytes:
+        await self._shared.turns.take(self._patience)
+        self._patience = None  # the answer has begun
+        try:
+            async with aclosing(self._read(extent)) as blocks:
+                return b"".join([block async for block in blocks])
+        finally:
+            self._shared.turns.give_back()
+
+    async def _passed_on(self) -> Blocks:
+        await self._shared.turns.take()
+        answer = _Answer(self._shared.turns, self._read(Extent(self._at, self._end)))
+        try:
+            while block := await answer.next():
+                yield block
+        finally:
+            await answer.closed()
+        self._keeps_up = not answer.kept_waiting
+
+
+class _Answer:
+    """An answer of the store that is passed on as it comes, with a turn that it gives back when its client reads
+    slowly, or when it had its time and others wait."""
+
+    def __init__(self, turns: Turns, blocks: Blocks) -> None:
+        self._turns = turns
+        self._blocks = blocks
+        self._block = b""  # what of it the client was not given yet
+        self._passed = 0  # bytes
+        self._loop = asyncio.get_running_loop()
+        self._ends = self._loop.time() + TURN  # if others wait
+        self._passed_at: float | None = None  # when the client was given what it has not taken yet
+        self._closing: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(HURRY, self._look)
+        self.kept_waiting = False
+
+    async def next(self) -> bytes:
+        """Call it when the client has taken the bytes before. Empty when this answer gives no more."""
+        self._passed_at = None
+        if self.kept_waiting or (self._turns.waiting and self._loop.time() > self._ends):
+            return b""
+        if not self._block:
+            self._block = await anext(self._blocks, b"")
+        size = BLOCK if self._passed < PROVEN else len(self._block)
+        passed, self._block = self._block[:size], self._block[size:]
+        self._passed += len(passed)
+        self._passed_at = self._loop.time()
+        return passed
+
+    async def closed(self) -> None:
+        """Close the answer and give back the turn, even where the caller is cancelled meanwhile."""
+        self._passed_at = None
+        await asyncio.shield(self._close())
+
+    def _look(self) -> None:
+        patience = HURRY if self._turns.waiting else PATIENCE
+        if self._passed_at is not None and self._loop.time() - self._passed_at >= patience:
+            self.kept_waiting = True
+            self._block = b""
+            self._close()
+        else:
+            self._timer = self._loop.call_later(HURRY, self._look)
+
+    def _close(self) -> asyncio.Task[None]:
+        self._closing = self._closing or self._loop.create_task(self._give_back())
+        return self._closing
+
+    async def _give_back(self) -> None:
+        self._timer.cancel()
+        try:
+            await self._blocks.aclose()
+        finally:
+            self._turns.give_back()
