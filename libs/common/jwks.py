@@ -11,6 +11,7 @@ import aiohttp
 import jwt
 import structlog
 from jwt.algorithms import AllowedPublicKeys
+from yarl import URL
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.repeating import Repeating
@@ -33,6 +34,7 @@ class RemoteKeys:
 
     def __init__(self, url: str, algorithm: str, clock: Clock | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._url = url
+        self._shown = str(URL(url).with_user(None))  # credentials in it are for the issuer alone
         self._algorithm = algorithm
         self._clock = clock or SystemClock()
         self._tls = tls
@@ -52,7 +54,7 @@ class RemoteKeys:
         if self._keys is None or kid not in self._keys:
             await self._fetch_unless_recent()
         if self._keys is None:
-            raise KeysUnavailable(self._url)
+            raise KeysUnavailable(self._shown)
         return self._keys.get(kid)
 
     async def start(self) -> None:
@@ -72,7 +74,8 @@ class RemoteKeys:
             try:
                 self._keys = parse_jwks(await self._download(), self._algorithm)
             except Exception as error:  # whatever a document can cause: the keys that are known stay in force
-                log.warning("jwks_fetch_failed", url=self._url, error=f"{type(error).__name__}: {str(error)[:200]}")
+                said = str(error).replace(self._url, self._shown)[:200]
+                log.warning("jwks_fetch_failed", url=self._shown, error=f"{type(error).__name__}: {said}")
 
     async def _download(self) -> Any:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)

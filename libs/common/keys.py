@@ -4,15 +4,20 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jwt
+import structlog
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import AllowedPrivateKeys, AllowedPublicKeys
 
 from libs.common.settings import SYMMETRIC, ConfigurationError, Settings
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 VerificationKey = AllowedPublicKeys | bytes
 Jwk = dict[str, Any]
@@ -53,7 +58,14 @@ def signing_key(settings: Settings) -> SigningKey:
             "write e.g. PRIVATE_KEY_FILE=/run/secrets/hiper.pem (a PEM file, from: openssl genpkey)"
         )
     private = _load_private(settings.private_key_file, settings.algorithm)
+    _warn_if_exposed(settings.private_key_file)
     return SigningKey(thumbprint(to_jwk(private.public_key(), settings.algorithm)), private)
+
+
+def _warn_if_exposed(path: Path) -> None:
+    """A group may read the file: Kubernetes mounts a Secret for the group of the pod."""
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o007:
+        log.warning("private_key_exposed", path=str(path), remedy=f"chmod 640 {path}")
 
 
 def verification_keys(settings: Settings) -> dict[str, VerificationKey]:

@@ -221,3 +221,13 @@ def test_only_public_signature_keys_of_the_algorithm_are_taken(tmp_path: Path) -
     for nothing in nothings:
         with pytest.raises(ValueError, match="JWK Set"):
             parse_jwks(nothing, "ES256")
+
+
+async def test_credentials_in_the_address_of_the_keys_are_not_logged_or_told(publisher: Publisher) -> None:
+    publisher.status = 503
+    keys = RemoteKeys(publisher.url.replace("http://", "http://user:hush-hush@"), "ES256")
+    with capture_logs() as logs, pytest.raises(KeysUnavailable) as unavailable:
+        await keys.find("one")
+    assert str(unavailable.value) == publisher.url
+    assert [line["url"] for line in logs] == [publisher.url]
+    assert "hush-hush" not in str(logs)

@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from libs.common.keys import secret_kid, signing_key
 from libs.common.settings import ConfigurationError, Settings
@@ -343,3 +344,30 @@ async def test_a_token_that_was_verified_speaks_for_no_other(settings: Settings)
     await verifier.verify(token)
     with pytest.raises(InvalidToken):
         await verifier.verify(token[:-4] + "AAAA")
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_private_key_that_everybody_can_read_is_used_with_a_warning(tmp_path: Path, mode: int, warned: bool) -> None:
+    settings = settings_for("EdDSA", tmp_path)
+    assert settings.private_key_file
+    settings.private_key_file.chmod(mode)
+    with capture_logs() as logs:
+        TokenIssuer(settings)
+    assert [line["event"] for line in logs] == ["private_key_exposed"] * warned
+
+
+ODD_HEADERS = {
+    "nested deeply": b"[" * 5000,
+    "nested deeply in a value": b'{"alg":"HS256","kid":' + b"[" * 4000,
+    "infinity as kid": b'{"alg":"HS256","kid":Infinity}',
+    "a kid of 5,000 digits": b'{"alg":"HS256","kid":' + b"9" * 5000 + b"}",
+    "half a character as kid": b'{"alg":"HS256","kid":"\\ud800"}',
+    "no text": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("header", ODD_HEADERS.values(), ids=ODD_HEADERS)
+async def test_whatever_a_header_holds_the_token_is_refused_and_nothing_fails(header: bytes) -> None:
+    encoded = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
+    with pytest.raises(InvalidToken):
+        await TokenVerifier(plain_settings(secret_key=SECRET)).verify(f"{encoded}.e30.AAAA")
