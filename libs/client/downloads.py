@@ -114,11 +114,10 @@ class Downloader:
         """The answer goes on where the sink is, with the same version."""
         known = self.sink.version
         place = parse_content_range(response.headers.get("Content-Range", ""))
-        if place is None or place[0].start != self.sink.offset or not self.sink.offset:
+        asked = self.sink.offset and known.is_recognizable
+        if place is None or place[0].start != self.sink.offset or not asked:
             raise self._not_ours(response, "another range than asked for")
         seen = Version.of(response.headers, place[1])
-        if seen.contradicts(known):
-            raise self._not_ours(response, "another size or digest of the same version")
         pinned = bool(known.etag) and not seen.is_recognizable and known.size in {None, seen.size}  # by If-Range
         if pinned or seen.is_same(known):
             self.sink.version = known.merged(seen)

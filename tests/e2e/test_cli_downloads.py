@@ -124,6 +124,18 @@ def test_a_file_where_a_directory_should_be_is_kept(hiper: Hiper) -> None:
     assert Path("out").read_bytes() == b"precious"
 
 
+def test_two_names_that_are_one_file_here_do_not_replace_each_other(hiper: Hiper) -> None:
+    """As `A` and `a` are on many file systems."""
+    files = put(hiper, "one-a", "one-b")
+    Path("one").mkdir()
+    Path("one/one-b").symlink_to("one-a")
+    Path("one/one-a").write_bytes(b"old")
+    result = hiper("download", "one-a", "one-b", "-o", "one", "--force", "--jobs", "1")
+    assert result.exit_code == 1
+    assert "one-b: one/one-b is 'one-a' already (download 'one-b' to another directory)" in result.stderr
+    assert Path("one/one-a").read_bytes() == files["one-a"]
+
+
 def test_a_name_of_255_bytes_is_downloaded(hiper: Hiper) -> None:
     for name in ("n" * 251 + ".log", "ß" * 127):
         files = put(hiper, name)

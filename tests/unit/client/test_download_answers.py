@@ -137,8 +137,9 @@ async def test_an_answer_that_does_not_fit_is_not_used_and_asked_for_again(tmp_p
     assert (tmp_path / "g.part").read_bytes() == BODY[:3]
 
 
-async def test_a_range_that_nobody_asked_for_is_not_the_file(tmp_path: Path) -> None:
-    await download(tmp_path / "f", rest(0), whole())
+@pytest.mark.parametrize("strange", [rest(0), whole(gzip.compress(BODY), coding="gzip"), ours(203, BODY, ETag=ETAG)])
+async def test_a_first_answer_that_nobody_asked_for_is_not_the_file(tmp_path: Path, strange: bytes) -> None:
+    await download(tmp_path / "f", strange, whole())
     assert (tmp_path / "f").read_bytes() == BODY
 
 

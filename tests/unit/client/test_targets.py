@@ -59,8 +59,9 @@ async def test_what_is_no_file_is_not_replaced(uploaded: HiperClient, tmp_path: 
     (tmp_path / "dangling").symlink_to("nowhere")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
-        for name in ("directory", "dangling", "socket"):
-            with pytest.raises(TargetExistsError):
+        kinds = {"directory": "is a directory", "dangling": "a link to nothing", "socket": "neither a file nor a pipe"}
+        for name, kind in kinds.items():
+            with pytest.raises(TargetExistsError, match=kind):
                 await uploaded.download("f", tmp_path / name)
         assert (tmp_path / "socket").is_socket()
     assert (tmp_path / "directory").is_dir()
