@@ -40,6 +40,7 @@ class RemoteKeys:
         self._tls = tls
         self._keys: dict[str, AllowedPublicKeys] | None = None
         self._fetched = float("-inf")  # when the last fetch began, on the monotonic clock
+        self._away = False  # the last fetch failed
         self._fetching = asyncio.Lock()
         pause = lambda: REFRESH_INTERVAL if self.ready else COOLDOWN  # noqa: E731
         self._following = Repeating("jwks", self._fetch_unless_recent, pause, self._clock)
@@ -49,11 +50,11 @@ class RemoteKeys:
         return self._keys is not None
 
     async def find(self, kid: str) -> AllowedPublicKeys | None:
-        """The key of that id, or None. An unknown id fetches the set again, at most every COOLDOWN seconds.
-        Raises KeysUnavailable."""
+        """The key of that id, or None where the issuer has none. An unknown id fetches the set again, at most every
+        COOLDOWN seconds. Raises KeysUnavailable where that failed: it may be the id of a new key."""
         if self._keys is None or kid not in self._keys:
             await self._fetch_unless_recent()
-        if self._keys is None:
+        if self._keys is None or (self._away and kid not in self._keys):
             raise KeysUnavailable(self._shown)
         return self._keys.get(kid)
 
@@ -71,8 +72,10 @@ class RemoteKeys:
             if now - self._fetched < COOLDOWN:
                 return
             self._fetched = now
+            self._away = True
             try:
                 self._keys = parse_jwks(await self._download(), self._algorithm)
+                self._away = False
             except Exception as error:  # whatever a document can cause: the keys that are known stay in force
                 said = str(error).replace(self._url, self._shown)[:200]
                 log.warning("jwks_fetch_failed", url=self._shown, error=f"{type(error).__name__}: {said}")

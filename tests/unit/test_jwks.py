@@ -104,9 +104,31 @@ async def test_an_issuer_that_is_away_leaves_the_known_keys_in_force(
     for failure in (500, 302, 200):
         publisher.status, publisher.document = failure, "not a key set"
         clock.advance(COOLDOWN)
-        assert await keys.find("other") is None
+        with pytest.raises(KeysUnavailable):
+            await keys.find("other")
         assert await keys.find("one")
     assert publisher.fetches == 4
+
+
+async def test_a_new_key_is_not_called_unknown_while_the_issuer_is_away(
+    publisher: Publisher, clock: ManualClock, tmp_path: Path
+) -> None:
+    """In the middle of a rotation: 503, so that devices try again, and not 401."""
+    publisher.document = {"keys": [jwk("old", tmp_path)]}
+    keys = RemoteKeys(publisher.url, "ES256", clock)
+    await keys.start()
+    try:
+        publisher.status = 503
+        clock.advance(COOLDOWN)
+        with pytest.raises(KeysUnavailable):
+            await keys.find("new")
+        assert await keys.find("old") is not None
+        publisher.status, publisher.document = 200, {"keys": [jwk("new", tmp_path)]}
+        clock.advance(COOLDOWN)
+        assert await keys.find("new") is not None
+        assert await keys.find("old") is None
+    finally:
+        await keys.close()
 
 
 async def test_a_redirect_is_not_followed(publisher: Publisher, tmp_path: Path) -> None:
