@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from libs.common.allowance import CLASS, DEFAULT_CLASS
 from libs.common.tokens import SUBJECT, valid_subject
@@ -71,7 +71,7 @@ class Revocation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     device_ids: list[str] = Field(min_length=1, max_length=MOST_REVOKED, description="`admin` too.")
-    forget: bool = Field(False, description="Delete the devices too: their secrets are refused at once.")
+    forget: StrictBool = Field(False, description="Delete the devices too: their secrets are refused at once.")
 
 
 class RevocationResult(BaseModel):

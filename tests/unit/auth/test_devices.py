@@ -359,7 +359,12 @@ async def test_devices_that_are_forgotten_get_no_new_tokens(api: AuthApi, app: F
     assert answer.json() == {"revoked": [], "unknown": [*secrets]}
 
 
-@pytest.mark.parametrize("body", [{}, {"device_ids": []}, {"device_ids": "car-7"}, {"device_ids": ["x"] * 1001}, []])
+NO_BOOLEAN = {"device_ids": ["car-7"], "forget": 1}
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"device_ids": []}, {"device_ids": "car-7"}, {"device_ids": ["x"] * 1001}, [], NO_BOOLEAN]
+)
 async def test_a_list_that_is_none_revokes_nothing(api: AuthApi, body: Any) -> None:
     assert (await api.admin("POST", "/devices/revoke", json=body)).status_code == 400
 
