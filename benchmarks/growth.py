@@ -14,8 +14,8 @@ from libs.common.layout import FileId, chunk_key, fact_key, new_replica, new_ses
 from libs.common.store import Buckets
 from libs.common.store.minio import MinioStore
 from libs.common.sweep import Ages, store_time, sweep
+from libs.common.uploads.payload import Payload
 from services.assembler.advance import Advancer
-from services.ingest.payload import Payload
 from services.ingest.reading import FileReader
 from services.ingest.view import Views
 from services.ingest.writing import Chunk, ChunkWriter

@@ -32,14 +32,15 @@ class ChunkReceivedData(_Data):
     start: int = Field(ge=0, description="First byte of the chunk, from 0.")
     length: int = Field(ge=0, description="Bytes in the chunk.")
     offset: int = Field(ge=0, description="Length in bytes of the gap-free durable prefix.")
+    total_size: int | None = Field(None, ge=0, description="Bytes of the whole file; null where that is not told.")
     filled_parts: list[Annotated[int, Field(ge=0)]] = Field(
         description="Parts (from 0) that this chunk seems to have filled: a hint."
     )
 
     @property
     def is_last(self) -> bool:
-        """Whether no byte of the file is missing any more. Raises ValueError where `session` is no session id."""
-        return self.offset >= total_size_of(self.session)
+        """Whether no byte of the file is missing any more. Raises ValueError where that cannot be told."""
+        return self.offset >= (total_size_of(self.session) if self.total_size is None else self.total_size)
 
 
 class SessionData(_Data):
@@ -48,15 +49,21 @@ class SessionData(_Data):
 
 class FileCompletedData(_Data):
     total_size: int = Field(ge=0, description="Bytes.")
+    sha256: str = Field("", description="SHA-256 of the file, hex, where it was checked; else empty.")
+    content_type: str = Field("", description="Media type; empty where it is not told.")
+    key: str = Field("", description="The object in the permanent bucket; empty where it is not told.")
 
 
 class PartialFileMovedData(_Data):
     received_bytes: int = Field(ge=0, description="Bytes in permanent storage.")
+    total_size: int | None = Field(None, ge=0, description="Bytes of the whole file; null where that is not told.")
 
 
 class FileRejectedData(_Data):
     declared: str = Field(description="The declared SHA-256, hex.")
-    computed: str = Field(description="The SHA-256 of the bytes, hex.")
+    computed: str = Field(description="The SHA-256 of the bytes, hex, where it was computed; else empty.")
+    total_size: int | None = Field(None, ge=0, description="Bytes of the whole file; null where that is not told.")
+    why: str = Field("", description="In words; empty where it is not told.")
 
 
 class _Envelope(BaseModel):

@@ -22,7 +22,7 @@ class Watch:
     def told(self, event: Event) -> None:
         """The outcome of an upload was published. One that is repeated after a crash is told again."""
 
-    def deleted(self, file: FileId, session: str, size: int) -> None:
+    def deleted(self, file: FileId, session: str, size: int | None) -> None:
         """A file and its uploads were deleted, because a device or an operator asked for it. `session` is one of those
         that were closed for it, `size` that of the complete file in bytes, or of the upload if there was none."""
 

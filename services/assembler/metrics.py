@@ -63,14 +63,14 @@ class FileWatch(Watch):
                 total = total_size_of(data.session)
                 _say("file parked", data.file, data.session, data.received_bytes, total_size=total)
 
-    def deleted(self, file: FileId, session: str, size: int) -> None:
+    def deleted(self, file: FileId, session: str, size: int | None) -> None:
         _say("file deleted", file, session, size)
 
     def finalized(self, lag: float) -> None:
         LAG.observe(max(lag, 0.0))
 
 
-def _say(what: str, file: FileId, session: str, size: int, **more: object) -> None:
+def _say(what: str, file: FileId, session: str, size: int | None, **more: object) -> None:
     """One line for each file that came to an end. `size` in bytes, `duration` in seconds that the assembler took."""
     began = _began.get()
     duration = None if began is None else round(perf_counter() - began, 3)

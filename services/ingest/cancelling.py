@@ -8,7 +8,7 @@ from libs.common.layout import FileId, closing_fact, fact_key, new_session
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
 from libs.common.store import LEASE, Buckets, FenceExpired, StoreUnavailable
-from services.ingest.pins import Pin
+from libs.common.uploads.pins import Pin
 
 _TRIES = 4
 

@@ -6,7 +6,7 @@ from libs.common.extents import Extent
 from libs.common.gather import Piece, Source, coverage, plan, read_pieces
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectInfo, ObjectStore
-from services.ingest.payload import Payload
+from libs.common.uploads.payload import Payload
 
 
 async def refuse_difference(payload: Payload, sources: Sequence[Source], known: Mapping[Extent, str]) -> None:

@@ -11,8 +11,8 @@ from libs.common.layout import FileId
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets
+from libs.common.uploads.pins import NO_PIN
 from services.ingest.cancelling import Canceller
-from services.ingest.pins import NO_PIN
 
 _AT_ONCE = 16  # names that are marked at the same time
 

@@ -22,7 +22,7 @@ from libs.common.look import look
 from libs.common.names import FLEET
 from libs.common.problems import Kind, Problem, later
 from libs.common.store import Buckets, walk
-from services.ingest.line import Line
+from libs.common.uploads.line import Line
 
 FRESH = 5.0  # seconds for which a listing counts
 RECENT = 1.0  # seconds; an older listing refuses nobody

@@ -6,8 +6,7 @@ from email.utils import formatdate
 from libs.common.extents import Extent
 from libs.common.problems import Kind, Problem
 
-# Possessive (`*+`): where two runs of spaces can touch, a search that gives back would be quadratic.
-_RANGE = re.compile(r"bytes\s*+=\s*+([0-9]{0,19}+)\s*+-\s*+([0-9]{0,19}+)", re.IGNORECASE)
+_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})", re.IGNORECASE)
 
 
 def parse_range(field: str | None, total_size: int, available: int) -> Extent | None:

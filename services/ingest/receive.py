@@ -13,8 +13,8 @@ import structlog
 
 from libs.common.extents import Extent, split
 from libs.common.problems import Kind, Problem
+from libs.common.uploads.payload import Payload
 from services.ingest.metrics import CHUNKS, IN_MEMORY, ON_DISK
-from services.ingest.payload import Payload
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,6 +16,7 @@ from libs.common.extents import Extent
 from libs.common.layout import FileId
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound
+from libs.common.uploads.pins import Pin, etag, parse_tags
 from libs.common.web.errors import problem_responses
 from services.ingest.access import (
     Caller,
@@ -31,7 +32,6 @@ from services.ingest.gate import Visit
 from services.ingest.listing import Section
 from services.ingest.models import FilesAnswer, StatusAnswer
 from services.ingest.parameters import Absent, IfMatch, OwnerQuery
-from services.ingest.pins import Pin, etag, parse_tags
 from services.ingest.ranges import http_date, parse_range, range_applies
 from services.ingest.state import Ingest, ingest
 from services.ingest.states import FileState

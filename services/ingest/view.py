@@ -19,8 +19,8 @@ from libs.common.look import Look, look
 from libs.common.names import type_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import LEASE, Buckets, FenceExpired, ObjectInfo
-from services.ingest.line import Line
-from services.ingest.turns import Turns
+from libs.common.uploads.line import Line
+from libs.common.uploads.turns import Turns
 
 _FRESH = 0.5  # seconds; on an older look no session is opened: its fence has to outlast the put
 

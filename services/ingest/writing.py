@@ -19,11 +19,11 @@ from libs.common.gather import (
 from libs.common.layout import FileId, chunk_key, digest_fact, fact_key, new_attempt, part_size, total_size_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectNotFound, StoreUnavailable
+from libs.common.uploads.payload import Payload, Stored
+from libs.common.uploads.pins import NO_PIN, Pin
+from libs.common.uploads.turns import Turns
 from libs.common.watch import UNWATCHED, Watch
 from services.ingest.compare import refuse_difference, refuse_difference_from_file
-from services.ingest.payload import Payload, Stored
-from services.ingest.pins import NO_PIN, Pin
-from services.ingest.turns import Turns
 from services.ingest.view import Complete, Entry, Nothing, View, Views, ended_meanwhile
 
 _TRIES = 4  # how often an upload may change while a chunk is on its way

@@ -18,7 +18,7 @@ from libs.common.layout import FileId, chunks_prefix, digests_prefix, file_key, 
 from libs.common.names import check_filename
 from libs.common.problems import Kind, Problem
 from libs.common.store._checks import check_key
-from services.ingest.pins import parse_tags
+from libs.common.uploads.pins import parse_tags
 from services.ingest.ranges import parse_range
 from services.ingest.wire import Claim, parse_content_range, parse_header
 from tests.hostile.serving import served

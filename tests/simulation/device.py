@@ -8,8 +8,8 @@ from libs.common.extents import Extent
 from libs.common.layout import FileId
 from libs.common.problems import Kind
 from libs.common.store import LEASE
-from services.ingest.payload import Payload
-from services.ingest.pins import NO_PIN, Pin
+from libs.common.uploads.payload import Payload
+from libs.common.uploads.pins import NO_PIN, Pin
 from services.ingest.states import FileState
 from services.ingest.writing import Ack, Chunk
 from tests.simulation.fleet import Fleet, IngestNode, Site

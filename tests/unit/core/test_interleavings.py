@@ -22,9 +22,9 @@ from libs.common.layout import (
 from libs.common.look import look
 from libs.common.problems import Kind
 from libs.common.store import list_all, read
+from libs.common.uploads.payload import Payload
+from libs.common.uploads.pins import Pin
 from services.ingest.listing import FileLister
-from services.ingest.payload import Payload
-from services.ingest.pins import Pin
 from services.ingest.quota import Quotas
 from services.ingest.writing import Chunk
 from tests.unit.core.crashes import crash

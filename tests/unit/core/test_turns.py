@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from libs.common.layout import FileId
 from libs.common.store import LEASE, StoreUnavailable
-from services.ingest.turns import MOST, Turns
+from libs.common.uploads.turns import MOST, Turns
 from services.ingest.writing import Ack
 from tests.unit.core.world import Node, VirtualClock, World
 

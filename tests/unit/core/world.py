@@ -20,12 +20,12 @@ from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, list_all, read
 from libs.common.store.filesystem import FilesystemStore
 from libs.common.sweep import Ages
+from libs.common.uploads.payload import Payload
+from libs.common.uploads.pins import NO_PIN, Pin
 from services.assembler.advance import Advancer
 from services.assembler.closing import Closer
 from services.assembler.handling import Assembler
 from services.ingest.cancelling import Canceller
-from services.ingest.payload import Payload
-from services.ingest.pins import NO_PIN, Pin
 from services.ingest.reading import FileReader
 from services.ingest.view import Views
 from services.ingest.writing import Ack, Chunk, ChunkWriter

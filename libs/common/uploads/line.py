@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from libs.common.clock import Clock
-from libs.common.look import SLOWEST_LOOK
 from libs.common.store import StoreUnavailable
+
+SLOW = 1.0  # seconds without an answer
 
 
 class Line:
@@ -33,5 +34,5 @@ class Line:
             try:
                 yield
             except StoreUnavailable:
-                self._given_up += self._clock.monotonic() - began > SLOWEST_LOOK
+                self._given_up += self._clock.monotonic() - began > SLOW
                 raise

@@ -34,6 +34,11 @@ class Pin:
                 "If-None-Match asks to start an upload, but one is open or the file is complete: ask for its status.",
             )
 
+    def admit_upload(self, session: str, *, parked: bool) -> None:
+        """As `admit`, for a chunk of an upload in progress. A device that begins anew may go on with one that went
+        stale: for it nothing was open."""
+        self.admit([] if parked and self.match is None else [session])
+
 
 NO_PIN = Pin()
 

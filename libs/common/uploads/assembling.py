@@ -1,0 +1,310 @@
+"""Making a file of durable bytes: assemble what is full, finish what is complete. Repeatable after any crash."""
+
+import hashlib
+from collections.abc import Sequence
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.layout import FileId
+from libs.common.store import (
+    LEASE,
+    Buckets,
+    ConditionFailed,
+    FenceExpired,
+    KeyTaken,
+    ObjectInfo,
+    PartInfo,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    UploadNotFound,
+    list_all,
+)
+from libs.common.uploads.known import KnownParts
+from libs.common.uploads.layout import chunks_prefix, file_key, runs_prefix
+from libs.common.uploads.outcomes import about, completed
+from libs.common.uploads.record import Record
+from libs.common.uploads.records import SLACK, Look, Records, session_of
+from libs.common.uploads.rejecting import Rejecter
+from libs.common.uploads.stock import (
+    Source,
+    body,
+    chunks_of_part,
+    contradiction,
+    coverage,
+    full_parts,
+    runs_of,
+    stream,
+    take_stock,
+)
+from libs.common.watch import UNWATCHED, Watch
+
+CONTRADICTS = "Two requests stored different bytes for one range."
+MISMATCH = "The bytes did not match the declared Repr-Digest."
+FOLDER = "The store refuses the name: it is a folder of another file, or a file is a folder of it."
+
+
+class Assembler:
+    """Turns durable bytes into files."""
+
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, watch: Watch = UNWATCHED) -> None:
+        self._buckets = buckets
+        self._bus = bus
+        self._clock = clock
+        self._watch = watch
+        self._records = Records(buckets, clock)
+        self._rejecter = Rejecter(buckets, bus, self._records, watch)
+        self._known = KnownParts()
+
+    async def advance(self, file: FileId, hint: Sequence[int] | None = None, *, told_all: bool = True) -> bool:
+        """Assemble the parts of the hint (or every part that is full), and finish the file if nothing is missing.
+        `told_all`: whether all bytes are said to be there. Whether it is done, or waits for bytes; else call it again:
+        another process was faster. Raises StoreUnavailable, ObjectNotFound and UploadNotFound: likewise."""
+        seen = await self._records.look(file)
+        record = seen.record
+        if record and record.state == "opening":
+            await self._records.settle(seen)
+            return False
+        if not record or record.state != "open":
+            return True
+        with self._watch.step("assemble"):
+            if record.is_single:
+                return await self._advance_single(seen, record)
+            return await self._advance_parts(seen, record, hint, told_all=told_all)
+
+    # -- a file of one part at most
+
+    async def _advance_single(self, seen: Look, record: Record) -> bool:
+        stock = await take_stock(self._buckets, seen.file, record)
+        whole = record.whole
+        if whole is None or not stock.durable.covers(whole):
+            return True
+        if await contradiction(stock.sources, whole):
+            return await self._rejecter.reject(seen, record, CONTRADICTS)
+        computed = await self._sha256(record, stock.sources)
+        ready = await self._right(seen.file, record)
+        if not ready:
+            return False
+        if computed != record.digest:
+            return await self._rejecter.reject(ready, record, MISMATCH, computed)
+        content = stream(stock.sources, whole) if whole.length else b""
+        try:
+            with self._watch.step("finish"):
+                await self._buckets.perm.put(
+                    file_key(seen.file), content, absent=True, fence=ready.fence,
+                    content_type=record.content_type, metadata=about(record.session, record.digest),
+                )  # fmt: skip
+        except KeyTaken:
+            return await self._rejecter.reject(ready, record, FOLDER)
+        except (StoreFull, StoreRefused):
+            raise
+        except (ConditionFailed, FenceExpired, StoreUnavailable):
+            pass  # the file tells
+        return await self._finish(seen.file, record)
+
+    # -- a file of many parts
+
+    async def _advance_parts(self, seen: Look, record: Record, hint: Sequence[int] | None, *, told_all: bool) -> bool:
+        known = self._known.of(record.assembly)
+        parts = known if known is not None and hint is not None else None
+        if parts is not None and told_all and not {*parts, *(hint or ())}.issuperset(range(record.part_count)):
+            parts = None  # another process assembled, or nobody did
+        sources = await self._sources(seen, record, hint if parts is not None else None, parts or {})
+        full = full_parts(record, coverage(sources), _touched(record, sources) - (parts or {}).keys())
+        if parts is None:
+            if not record.assembly:
+                if not full or (record.parked_at is not None and len(full) < record.part_count):
+                    return True  # what is parked is assembled when the device has sent the rest
+                return await self._begin_assembly(seen, record)
+            parts = await self._listed(seen, record)
+            if parts is None:
+                return False
+        return await self._add_parts(seen, record, parts, [part for part in full if part not in parts], sources)
+
+    async def _sources(
+        self, seen: Look, record: Record, hint: Sequence[int] | None, parts: dict[int, PartInfo]
+    ) -> list[Source]:
+        """A hint says where to look, never what is there."""
+        if hint is None:
+            return (await take_stock(self._buckets, seen.file, record)).sources
+        found = runs_of(self._buckets, record)
+        for part in hint:
+            if part not in parts and (record.total_size is None or part < record.part_count):
+                found += await chunks_of_part(self._buckets.temp, seen.file, record.session, part)
+        return found
+
+    async def _begin_assembly(self, seen: Look, record: Record) -> bool:
+        key = file_key(seen.file)
+        try:
+            upload = await self._buckets.perm.create_multipart(
+                key, part_size=record.part_size, content_type=record.content_type,
+                metadata=about(record.session, record.digest),
+            )  # fmt: skip
+        except KeyTaken:
+            return await self._rejecter.reject(seen, record, FOLDER)
+        try:
+            recorded = await self._records.change(seen, assembly=upload)
+        except BaseException:
+            await self._buckets.perm.abort_multipart(key, upload)
+            raise
+        if not recorded:
+            await self._buckets.perm.abort_multipart(key, upload)
+        return False
+
+    async def _listed(self, seen: Look, record: Record) -> dict[int, PartInfo] | None:
+        """The parts in the multipart upload. None where it is gone: completed, or purged by the store."""
+        try:
+            listed = await self._buckets.perm.list_parts(file_key(seen.file), record.assembly)
+        except UploadNotFound:
+            done = await self._records.file(seen.file)
+            if done and session_of(done) == record.session:
+                await self._finish(seen.file, record)
+            else:
+                await self._records.change(seen, assembly="")
+            return None
+        return {part.number - 1: part for part in listed}
+
+    async def _add_parts(
+        self, seen: Look, record: Record, parts: dict[int, PartInfo], full: Sequence[int], sources: Sequence[Source]
+    ) -> bool:
+        """Put the parts that are full and lacking; finish when all are there. Parts are put only of what was listed
+        within a lease of a look, or before another one that shows the same record: parking deletes what it merged."""
+        key, upload = file_key(seen.file), record.assembly
+        if seen.expired(self._clock.monotonic()):
+            again = await self._records.look(seen.file, seen)
+            if again.etag != seen.etag:
+                return False
+        self._known.forget(upload)
+        for part in full:
+            extent = record.part_extent(part)
+            if await contradiction(sources, extent):
+                return await self._reject_contradiction(seen, record)
+            parts[part] = await self._buckets.perm.put_part(key, upload, part + 1, body(sources, extent))
+        self._known.keep(upload, parts)
+        if record.total_size is None or len(parts) < record.part_count:
+            return True
+        return await self._complete(seen.file, record, parts)
+
+    async def _reject_contradiction(self, seen: Look, record: Record) -> bool:
+        """Only when all bytes are there: until then other replicas acknowledge bytes that have to be kept too."""
+        stock = await take_stock(self._buckets, seen.file, record, every=True)
+        if not record.whole or not stock.durable.covers(record.whole):
+            return True
+        return await self._rejecter.reject(seen, record, CONTRADICTS)
+
+    async def _complete(self, file: FileId, record: Record, parts: dict[int, PartInfo]) -> bool:
+        computed = ""
+        if record.digest:
+            stock = await take_stock(self._buckets, file, record, every=True)
+            computed = await self._sha256(record, stock.sources)
+        ready = await self._right(file, record)
+        if not ready:
+            return False
+        if computed != record.digest:
+            return await self._rejecter.reject(ready, record, MISMATCH, computed)
+        ordered = [parts[part] for part in sorted(parts)]
+        try:
+            with self._watch.step("finish"):
+                await self._buckets.perm.complete_multipart(
+                    file_key(file), record.assembly, ordered, absent=True, fence=ready.fence
+                )
+        except KeyTaken:
+            return await self._rejecter.reject(ready, record, FOLDER)
+        except (StoreFull, StoreRefused):
+            raise
+        except (UploadNotFound, ConditionFailed, FenceExpired, StoreUnavailable):
+            pass  # the file tells
+        return await self._finish(file, record)
+
+    # -- both
+
+    async def _sha256(self, record: Record, sources: Sequence[Source]) -> str:
+        """The digest of the bytes in hex where one is declared, else empty. Raises ObjectNotFound where they moved."""
+        if not record.digest:
+            return ""
+        digest = hashlib.sha256()
+        for part in range(record.part_count):
+            async for block in stream(sources, record.part_extent(part)).blocks():
+                digest.update(block)
+        return digest.hexdigest()
+
+    async def _right(self, file: FileId, record: Record) -> Look | None:
+        """A look that shows the right to make the file, once a delete that was announced is over. None where the upload
+        is not any more what it was."""
+        while True:
+            seen = await self._records.look(file)
+            now = seen.record
+            if not now or now.state != "open" or _aim(now) != _aim(record):
+                return None
+            wait = now.quiet - seen.store_time(self._clock.monotonic())
+            if wait < 0:
+                return seen
+            await self._clock.sleep(wait + 0.01)
+
+    async def _finish(self, file: FileId, made: Record) -> bool:
+        """Complete is what has a file of its own after the quiet time, on a record that did not change since. `made`:
+        the record by which the file was made."""
+        seen = await self._records.look(file)
+        record = seen.record
+        if not record or (record.state, record.session) != ("open", made.session):
+            return True
+        if seen.store_time(self._clock.monotonic()) <= record.quiet:
+            return False
+        done = await self._records.file(file)
+        if not done:
+            return False
+        if session_of(done) != record.session:
+            # Left by a whole file at once that was not acknowledged, or by a process that died.
+            await self._records.delete_file(seen)
+            return False
+        if record.digest != made.digest and await self._file_sha256(done) != record.digest:
+            return await self._rejecter.reject(seen, record, MISMATCH)  # it was declared while the file was made
+        return await self._finished(seen, record, done)
+
+    async def _file_sha256(self, done: ObjectInfo) -> str:
+        digest = hashlib.sha256()
+        async with self._buckets.perm.get(done.key, etag=done.etag) as blocks:
+            async for block in blocks:
+                digest.update(block)
+        return digest.hexdigest()
+
+    async def _finished(self, seen: Look, record: Record, done: ObjectInfo) -> bool:
+        """The file is there: say so in the record, tell it, then delete what it replaces, the record last."""
+        now = seen.store_time(self._clock.monotonic())
+        closed = await self._records.change(
+            seen, state="closed", file=record.session, session="", removing=0.0 if record.kept else now + LEASE + SLACK,
+            runs=(), assembly="", aborts=record.uploads, parked_at=None,
+        )  # fmt: skip
+        if not closed:
+            return False
+        event = completed(seen.file, record.session, done.size, record.digest, record.content_type, "/hiper/assembler")
+        self._bus.publish(event)
+        self._watch.told(event)
+        with self._watch.step("clean_up"):
+            await self._dispose(seen.file, record, done)
+        if not record.kept:  # else it is what names the rejected bytes
+            await self._records.delete_announced(closed, now)
+        return True
+
+    async def _dispose(self, file: FileId, record: Record, done: ObjectInfo) -> None:
+        """What is left here is found by a sweep: the record names it, or it is of a session that is over."""
+        chunks = await list_all(self._buckets.temp, chunks_prefix(file, record.session))
+        if chunks:
+            self._watch.finalized(done.modified - max(info.modified for info in chunks))
+            await self._buckets.temp.delete_many([info.key for info in chunks])
+        if record.runs:
+            runs = await list_all(self._buckets.perm, runs_prefix(file, record.session))
+            await self._buckets.perm.delete_many([info.key for info in runs])
+        for upload in record.uploads:
+            await self._buckets.perm.abort_multipart(file_key(file), upload)
+
+
+def _aim(record: Record) -> tuple[str, str, str]:
+    """What the right to make a file rests on."""
+    return record.session, record.assembly, record.digest
+
+
+def _touched(record: Record, sources: Sequence[Source]) -> set[int]:
+    """Numbers of the parts that the sources lie in."""
+    size = record.part_size
+    return {n for s in sources for n in range(s.extent.start // size, -(-s.extent.end // size))}

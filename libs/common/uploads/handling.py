@@ -1,0 +1,127 @@
+"""What the assembler does on each event: look at the name that it tells of."""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from libs.common.bus import EventBus, Poison
+from libs.common.clock import Clock
+from libs.common.events import ChunkReceived, Event, SessionCancelled, SessionStale, SessionStalled
+from libs.common.layout import FileId
+from libs.common.names import check_filename
+from libs.common.problems import Problem
+from libs.common.store import Buckets, ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.uploads.assembling import Assembler as Maker
+from libs.common.uploads.parking import Parker
+from libs.common.uploads.tidying import Tidier
+from libs.common.watch import UNWATCHED, Watch
+
+log = structlog.get_logger(__name__)
+
+_TRIES = 8  # when another process was faster
+_LONGEST_PAUSE = 10.0  # seconds between tries while the store is away
+_PATIENCE = 300.0  # seconds; then it may be this name alone that the store refuses, and others wait behind it
+
+
+class Outpaced(Exception):
+    """Other processes stayed faster. The bus delivers the event again."""
+
+
+class Assembler:
+    """Handles events: a function of the event and of what the bucket shows."""
+
+    def __init__(
+        self, buckets: Buckets, bus: EventBus, clock: Clock, stale_threshold: float, watch: Watch = UNWATCHED
+    ) -> None:
+        self._maker = Maker(buckets, bus, clock, watch)
+        self._parker = Parker(buckets, bus, clock, watch)
+        self._tidier = Tidier(buckets, clock)
+        self._watch = watch
+        self._clock = clock
+        self._stale_threshold = stale_threshold
+        self._locks = Locks()
+
+    async def handle(self, event: Event) -> None:
+        """Do what the event asks to look at. Waits while the store is away, but not for ever: raises StoreUnavailable
+        after 5 minutes. Raises Poison for an event that can never succeed, and Outpaced."""
+        file = event.data.file
+        _refuse_impossible_names(file)
+        match event:
+            case ChunkReceived(data=data):
+                if event.wakes_assembler:
+                    await self._once(
+                        "advance", file, lambda: self._maker.advance(file, data.filled_parts, told_all=data.is_last)
+                    )
+            case SessionCancelled():
+                await self.tidy(file)
+            case SessionStalled():
+                await self._once("advance", file, lambda: self._maker.advance(file))
+                await self.tidy(file)
+            case SessionStale():
+                await self._once("park", file, lambda: self._parker.park(file, self._stale_threshold))
+            case _:
+                raise Poison(f"not for the assembler: {event.type}")
+
+    async def tidy(self, file: FileId) -> None:
+        """Delete what the name does not need any more."""
+
+        async def tidied() -> bool:
+            await self._tidier.tidy(file)
+            return True
+
+        await self._once("tidy", file, tidied)
+
+    async def _once(self, step: str, file: FileId, work: Callable[[], Awaitable[bool]]) -> None:
+        """Work on a name until it is done, one at a time in this process: two would only do the same."""
+        async with self._locks.held(file):
+            pause, tries, until = 0.2, _TRIES, self._clock.monotonic() + _PATIENCE
+            while True:
+                try:
+                    with self._watch.step(step):
+                        if await work():
+                            return
+                except (ObjectNotFound, UploadNotFound):
+                    pass  # deleted by another process that was faster
+                except StoreUnavailable as error:
+                    if self._clock.monotonic() > until:
+                        raise
+                    log.warning("store unavailable, waiting", error=str(error), pause=pause)
+                    await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    continue
+                tries -= 1
+                if not tries:
+                    raise Outpaced(f"{step} {file}")
+                await self._clock.sleep(random.uniform(0, 0.1))  # noqa: S311  # jitter, not a secret
+
+
+def _refuse_impossible_names(file: FileId) -> None:
+    """Raises Poison for names that no store takes as part of a key."""
+    try:
+        for name in file:
+            check_filename(name)
+    except Problem as problem:
+        raise Poison(f"not a file: {file!r}: {problem.detail}") from None
+
+
+class Locks:
+    """A lock per name, forgotten when nothing holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._users: defaultdict[Hashable, int] = defaultdict(int)
+
+    @asynccontextmanager
+    async def held(self, name: Hashable) -> AsyncIterator[None]:
+        self._users[name] += 1
+        try:
+            async with self._locks[name]:
+                yield
+        finally:
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name], self._locks[name]

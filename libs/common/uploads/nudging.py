@@ -1,0 +1,54 @@
+"""Acting on a sweep: nudge the assembler, delete garbage."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.events import subject
+from libs.common.store import Buckets
+from libs.common.uploads.sweeping import Ages, Finding, Need, Sweep, findings
+from libs.common.uploads.tidying import Tidier
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Janitor:
+    """Finds what stopped half-way and what was left behind. Any number of them may run: each only repeats."""
+
+    buckets: Buckets
+    bus: EventBus
+    clock: Clock
+    ages: Ages
+    _sweep: list[Sweep] = field(default_factory=list)
+
+    async def sweep(self, now: float, *, needs: frozenset[Need] = frozenset(Need), dry_run: bool) -> list[Finding]:
+        """One sweep at `now` (seconds since the epoch by the store's clock); what was found of `needs`, and unless
+        `dry_run`, acted on. Raises StoreUnavailable."""
+        if not self._sweep:
+            self._sweep.append(Sweep(self.buckets.temp))
+        found = []
+        async for swept in self._sweep[0].names():
+            for finding in findings(swept, now, self.ages):
+                if finding.need in needs:
+                    found.append(finding)
+                    if not dry_run:
+                        await self._act(finding)
+        if Need.GARBAGE in needs:
+            async for file in Tidier(self.buckets, self.clock).with_leftovers():
+                finding = Finding(Need.GARBAGE, file, "", 0.0, "bytes in permanent storage that no record names")
+                found.append(finding)
+                if not dry_run:
+                    await self._act(finding)
+        return found
+
+    async def _act(self, finding: Finding) -> None:
+        log.info(
+            "needs a look", need=finding.need, file=subject(finding.file), session=finding.session, why=finding.why
+        )
+        if finding.need is Need.GARBAGE:
+            await Tidier(self.buckets, self.clock).tidy(finding.file)
+        else:
+            self.bus.publish(finding.event("/hiper/janitor"))

@@ -1,0 +1,62 @@
+"""Parking: the bytes of a stale upload become few runs in permanent storage. Nothing closes."""
+
+from libs.common.bus import EventBus
+from libs.common.clock import Clock
+from libs.common.layout import FileId
+from libs.common.store import Buckets
+from libs.common.uploads.layout import run_key
+from libs.common.uploads.outcomes import parked
+from libs.common.uploads.record import Record
+from libs.common.uploads.records import Look, Records
+from libs.common.uploads.runs import write_run
+from libs.common.uploads.stock import Stock, take_stock
+from libs.common.watch import UNWATCHED, Watch
+
+NAMED_WITHIN = 60.0  # seconds: later a sweep may take a run that no record names for garbage
+
+
+class Parker:
+    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, watch: Watch = UNWATCHED) -> None:
+        self._buckets = buckets
+        self._bus = bus
+        self._clock = clock
+        self._watch = watch
+        self._records = Records(buckets, clock)
+
+    async def park(self, file: FileId, threshold: float) -> bool:
+        """Park an upload whose newest byte is older than `threshold` seconds. Whether that is done, or not to be done;
+        else another process was faster. Raises ObjectNotFound where the bytes moved meanwhile."""
+        seen = await self._records.look(file)
+        record = seen.record
+        if not record or record.state != "open":
+            return True
+        stock = await take_stock(self._buckets, file, record, every=True)
+        now = seen.store_time(self._clock.monotonic())
+        if record.parked_at is not None and not any(source.digest for source in stock.sources):
+            return True
+        if now - max(stock.newest, seen.modified) <= threshold or (record.whole and stock.durable.covers(record.whole)):
+            return True
+        return await self._park(seen, record, stock)
+
+    async def _park(self, seen: Look, record: Record, stock: Stock) -> bool:
+        began, file = self._clock.monotonic(), seen.file
+        there = {extent: key for key, extent in record.run_extents.items()}
+        runs = {run: there.get(run) or run_key(file, record.session, run) for run in stock.durable}
+        for run, key in runs.items():
+            if run not in there:
+                await write_run(self._buckets.perm, key, stock.sources, run)
+        again = await self._records.look(file, seen)
+        if again.etag != seen.etag or self._clock.monotonic() - began > NAMED_WITHIN:
+            return False  # the runs that no record names are swept
+        now = again.store_time(self._clock.monotonic())
+        named = await self._records.change(
+            again, runs=tuple(runs.values()), parked_at=now, assembly="", aborts=record.uploads
+        )
+        if not named:
+            return False
+        event = parked(file, record, stock.durable.total())
+        self._bus.publish(event)
+        self._watch.told(event)
+        await self._buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
+        await self._buckets.perm.delete_many([key for key in record.runs if key not in runs.values()])
+        return True

@@ -1,0 +1,80 @@
+"""The record of a name: what is true of it, in one object that changes by compare-and-swap alone."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from libs.common.extents import Extent
+from libs.common.store import StoreUnavailable
+from libs.common.uploads.layout import MIN_PART_SIZE, parse_run_key
+
+State = Literal["opening", "open", "closed"]
+
+
+class Record(BaseModel):
+    """A name that has, or just had, an upload. No record: the file in `files/` is the truth.
+
+    `opening`: somebody wants the name, and nobody has looked yet whether a file is there. Without a session it is a
+    DELETE that asks. `open`: an upload in progress. `closed`: with `file`, that session's file is complete; without,
+    there is none. Times are in seconds since the epoch, by the store's clock; sizes in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    state: State
+    version: str = Field(description="Random, and new in every write: a writer without an answer knows its own write.")
+    session: str = Field("", description="The upload in progress, or the one that wants the name.")
+    total_size: int | None = Field(None, description="Null until it is known.")
+    part_size: int = Field(MIN_PART_SIZE, description="Bytes in each part but the last.")
+    content_type: str = "application/octet-stream"
+    digest: str = Field("", description="Declared SHA-256 of the whole file, in hex.")
+    assembly: str = Field("", description="The multipart upload that collects full parts.")
+    aborts: tuple[str, ...] = Field((), description="Multipart uploads that are of no use any more.")
+    runs: tuple[str, ...] = Field((), description="Keys of the runs that hold what was parked.")
+    parked_at: float | None = Field(None, description="When the upload went stale; null while it is in progress.")
+    quiet: float = Field(0.0, description="Until then no file is made: an announced delete may be under way.")
+    file: str = Field("", description="The session whose file is complete; empty: there is none.")
+    ended: str = Field("", description="The session that a DELETE ended, so that a repeated DELETE is answered alike.")
+    rejected: str = Field("", description="Why the upload was rejected; empty if it was not.")
+    kept: tuple[str, ...] = Field((), description="Rejected sessions whose bytes are kept under rejected/.")
+    removing: float = Field(0.0, description="Until then this record may be being deleted.")
+
+    def changed(self, version: str, changes: dict[str, Any]) -> "Record":
+        return self.model_copy(update={**changes, "version": version})
+
+    def part_extent(self, part: int) -> Extent:
+        """The bytes of part number `part`, from 0; those below the total size where that is known."""
+        end = (part + 1) * self.part_size
+        return Extent(part * self.part_size, end if self.total_size is None else min(self.total_size, end))
+
+    @property
+    def part_count(self) -> int:
+        """How many parts the file has; none while its length is unknown."""
+        return -(-(self.total_size or 0) // self.part_size)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the file has one part at most, so that it is put, not assembled."""
+        return self.total_size is not None and self.total_size <= self.part_size
+
+    @property
+    def whole(self) -> Extent | None:
+        """All bytes of the file; None while its length is unknown."""
+        return None if self.total_size is None else Extent(0, self.total_size)
+
+    @property
+    def run_extents(self) -> dict[str, Extent]:
+        return {key: parse_run_key(key).extent for key in self.runs}
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """Every multipart upload that it names: what is to be aborted when it ends."""
+        return (*self.aborts, *([self.assembly] if self.assembly else []))
+
+
+def parse(key: str, data: bytes) -> Record:
+    """Raises StoreUnavailable: a record that cannot be read is not overwritten, and not believed to be absent."""
+    try:
+        return Record.model_validate_json(data)
+    except ValidationError:
+        raise StoreUnavailable(f"{key}: the record cannot be read") from None

@@ -1,0 +1,162 @@
+"""Looking at the record of a name, and changing it: every race has one winner, at once."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from libs.common.clock import Clock
+from libs.common.layout import FileId
+from libs.common.store import (
+    LEASE,
+    Buckets,
+    ConditionFailed,
+    Fence,
+    FenceExpired,
+    ObjectInfo,
+    ObjectNotFound,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+)
+from libs.common.uploads.layout import file_key, new_version, record_key
+from libs.common.uploads.record import Record, parse
+
+# Seconds that a store may take from accepting a request to its effect, with the skew of its nodes' clocks, and a second
+# because HTTP dates are whole seconds. The only assumption about time that the store does not check itself.
+SLACK = 4.0
+DATE = 1.5  # seconds by which two dates of the store may differ: HTTP cuts them to whole ones, and its nodes differ
+
+
+@dataclass(frozen=True)
+class Look:
+    """The record of a name at one moment, and how long one may act on it.
+
+    `seen_at`: this process's clock, from before the look. `issued`: the store's time at `issued_at` of this process's
+    clock, never too late. `written_at`: this process's clock when the store confirmed that this process had written the
+    record; None where another one wrote it, at `modified` of the store's time.
+    """
+
+    file: FileId
+    record: Record | None
+    etag: str
+    seen_at: float
+    issued: float
+    issued_at: float
+    modified: float = 0.0
+    written_at: float | None = None
+
+    @property
+    def fence(self) -> Fence:
+        """For a write that rests on this look."""
+        return Fence(self.issued)
+
+    def expired(self, now: float) -> bool:
+        return now - self.seen_at >= LEASE
+
+    def store_time(self, now: float) -> float:
+        """The store's time at `now` of this process's clock: never too late."""
+        return self.issued + max(0.0, now - self.issued_at)
+
+    def calm_in(self, now: float) -> float:
+        """Seconds until a lease has passed since the record was written: then nobody acts on an older look."""
+        if self.written_at is not None:
+            return max(0.0, self.written_at + LEASE - now)
+        return max(0.0, self.modified + DATE + LEASE - self.store_time(now))
+
+
+class Records:
+    """The records of one deployment, as one process sees them."""
+
+    def __init__(self, buckets: Buckets, clock: Clock) -> None:
+        self._temp = buckets.temp
+        self._perm = buckets.perm
+        self._clock = clock
+
+    async def look(self, file: FileId, known: Look | None = None) -> Look:
+        """Read the record. `known`: what is read again only if it changed. Raises StoreUnavailable."""
+        key, seen_at = record_key(file), self._clock.monotonic()
+        found = await self._temp.fetch(key, known=known.etag if known else "")
+        at = self._clock.monotonic()
+        if found.unchanged and known:
+            return Look(
+                file, known.record, known.etag, seen_at, found.fence.issued, at, known.modified, known.written_at
+            )
+        if not found.info:
+            return Look(file, None, "", seen_at, found.fence.issued, at)
+        record = parse(key, found.data)
+        return Look(file, record, found.info.etag, seen_at, found.fence.issued, at, found.info.modified)
+
+    async def swap(self, seen: Look, new: Record) -> Look | None:
+        """Replace the record that was seen, or create it where none was; None where somebody else was faster, or it is
+        too late. Raises StoreUnavailable where the store has no room or refuses."""
+        written, sent = new.changed(new_version(), {}), self._clock.monotonic()
+        try:
+            etag = await self._temp.put(
+                record_key(seen.file),
+                written.model_dump_json().encode(),
+                absent=seen.record is None,
+                match=seen.etag,
+                fence=seen.fence,
+                content_type="application/json",
+            )
+        except FenceExpired:
+            return None
+        except (StoreFull, StoreRefused):
+            raise
+        except (ConditionFailed, StoreUnavailable):
+            # Refused by what it did itself, where the HTTP client sent it twice; or done, and the answer was lost.
+            again = await self.look(seen.file)
+            return again if again.record and again.record.version == written.version else None
+        at = self._clock.monotonic()
+        return Look(seen.file, written, etag, sent, seen.store_time(sent), sent, written_at=at)
+
+    async def change(self, seen: Look, **changes: Any) -> Look | None:
+        """Swap in a record that differs in some fields."""
+        if seen.record is None:
+            raise ValueError("there is no record to change")
+        return await self.swap(seen, seen.record.changed("", changes))
+
+    async def file(self, file: FileId) -> ObjectInfo | None:
+        """The object in `files/`, whether or not it counts. Its metadata tells its session."""
+        try:
+            return await self._perm.stat(file_key(file))
+        except ObjectNotFound:
+            return None
+
+    async def settle(self, seen: Look) -> Look | None:
+        """End an opening: a file that is there is complete; else the upload is open, or nothing is there. Whoever meets
+        an opening may do it, readers too. None where somebody else was faster."""
+        done = await self.file(seen.file)
+        if done:
+            return await self.change(seen, state="closed", file=session_of(done), session="")
+        if not (seen.record and seen.record.session):
+            return await self.change(seen, state="closed", file="")
+        return await self.change(seen, state="open")
+
+    async def delete_file(self, seen: Look, **changes: Any) -> Look | None:
+        """Announce in the record that the file is being deleted, then delete it; None where somebody else was faster.
+        Until `quiet` no file is made under the name: a copy of the request may still be on its way, answered or not."""
+        now = seen.store_time(self._clock.monotonic())
+        announced = await self.change(seen, quiet=now + LEASE + SLACK, **changes)
+        if announced:
+            # A sweep looks at the file again before it removes the record.
+            with suppress(FenceExpired, StoreUnavailable):
+                await self._perm.delete_many([file_key(seen.file)], fence=Fence(now))
+        return announced
+
+    async def remove(self, seen: Look) -> None:
+        """Delete a closed record of which nothing is left to be said, by a request that is sent once."""
+        now = seen.store_time(self._clock.monotonic())
+        announced = await self.change(seen, removing=now + LEASE + SLACK)
+        if announced:
+            await self.delete_announced(announced, now)
+
+    async def delete_announced(self, announced: Look, now: float) -> None:
+        """Delete a record that says `removing`, announced at `now` of the store's time."""
+        with suppress(FenceExpired, StoreUnavailable):  # a sweep does it again
+            await self._temp.delete(record_key(announced.file), match=announced.etag, fence=Fence(now))
+
+
+def session_of(done: ObjectInfo) -> str:
+    """The session whose upload a file is. A file that was put there by hand has its etag for one."""
+    return done.metadata.get("session", "") or done.etag.strip('"')

@@ -1,0 +1,225 @@
+"""Which stored objects hold which bytes of an upload."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from libs.common.extents import Extent, Extents
+from libs.common.layout import FileId
+from libs.common.store import (
+    Buckets,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectStore,
+    Origin,
+    PartInfo,
+    StoreUnavailable,
+    Stream,
+    UploadNotFound,
+    list_all,
+    walk,
+)
+from libs.common.uploads.layout import chunks_prefix, file_key, parse_chunk_key, part_prefix
+from libs.common.uploads.record import Record
+
+AT_ONCE = 8  # small pieces that are fetched at once
+AHEAD = 2**20  # bytes of them, and so what a reader holds in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A durable object and the bytes of the file that it holds. `digest`: the first 16 hex digits of its SHA-256, from
+    its key; empty for a run. `etag`: of an object that another may replace under its key, the one that is meant."""
+
+    extent: Extent
+    store: ObjectStore
+    key: str
+    modified: float
+    digest: str = ""
+    etag: str = ""
+
+
+class Piece(NamedTuple):
+    """Bytes of the file to be read from one source."""
+
+    extent: Extent
+    source: Source
+
+
+class Stock(NamedTuple):
+    """What is durable of an open upload; the objects that were listed to know it; and when the newest of it came, in
+    seconds since the epoch by the store's clock (0 where nothing did)."""
+
+    durable: Extents
+    sources: list[Source]
+    newest: float
+
+
+async def take_stock(buckets: Buckets, file: FileId, record: Record, *, every: bool = False) -> Stock:
+    """Every byte of an open upload that is durable. It counts only if the record is still the same afterwards: parking
+    and finishing delete what they replaced. `every`: list the chunks of assembled parts too."""
+    prefix = chunks_prefix(file, record.session)
+    page = await buckets.temp.list(prefix)
+    sources = runs_of(buckets, record) + [_chunk(buckets.temp, info) for info in page.objects]
+    parts: dict[int, PartInfo] = {}
+    if page.truncated:
+        parts = {} if every else await assembled(buckets.perm, file, record)
+        sources += [s async for s in _chunks_after(buckets.temp, prefix, page.objects[-1].key, parts)]
+    durable = coverage(sources)
+    for part in parts:
+        durable.add(record.part_extent(part))
+    times = [*(source.modified for source in sources), *(part.modified for part in parts.values())]
+    return Stock(durable, sources, max(times, default=0.0))
+
+
+async def assembled(perm: ObjectStore, file: FileId, record: Record) -> dict[int, PartInfo]:
+    """The parts that the record's multipart upload holds, by number from 0; none where the store purged it."""
+    if not record.assembly:
+        return {}
+    try:
+        parts = await perm.list_parts(file_key(file), record.assembly)
+    except UploadNotFound:
+        return {}
+    return {part.number - 1: part for part in parts}
+
+
+async def _chunks_after(
+    temp: ObjectStore, prefix: str, after: str, parts: dict[int, PartInfo]
+) -> AsyncIterator[Source]:
+    """The chunks behind a key in ascending order, but those in assembled parts, which are jumped over."""
+    while True:
+        async for info in walk(temp, prefix, after):
+            part = parse_chunk_key(info.key).part
+            if part in parts:
+                while part in parts:
+                    part += 1
+                after = f"{prefix}{part:05d}/"
+                break
+            yield _chunk(temp, info)
+        else:
+            return
+
+
+async def chunks_of_part(temp: ObjectStore, file: FileId, session: str, part: int) -> list[Source]:
+    """The chunks that lie in one part."""
+    return [_chunk(temp, info) for info in await list_all(temp, part_prefix(file, session, part))]
+
+
+def runs_of(buckets: Buckets, record: Record) -> list[Source]:
+    """The runs that the record names."""
+    return [Source(extent, buckets.perm, key, 0.0) for key, extent in record.run_extents.items()]
+
+
+def coverage(sources: Iterable[Source]) -> Extents:
+    return Extents(source.extent for source in sources)
+
+
+def full_parts(record: Record, covered: Extents, parts: Iterable[int]) -> list[int]:
+    """Those of the parts of which every byte is covered. While the length is unknown only whole parts are full."""
+    known = record.total_size is None
+    return [p for p in parts if (known or p < record.part_count) and covered.covers(record.part_extent(p))]
+
+
+def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
+    """From where to read the bytes of an extent, in order; None if some are not there. Where several sources hold a
+    byte, a run counts first, then the source that begins first: `contradiction` finds those that differ."""
+    ranked = sorted(sources, key=lambda source: (bool(source.digest), source.key))
+    seen, pieces = Extents(), []
+    for source in ranked:
+        common = source.extent.intersection(wanted)
+        pieces += [Piece(gap, source) for gap in seen.missing(common)]
+        seen.add(common)
+    return sorted(pieces, key=lambda piece: piece.extent) if seen.covers(wanted) else None
+
+
+async def contradiction(sources: Sequence[Source], wanted: Extent) -> Extent | None:
+    """Bytes that two sources hold differently; None where all that overlap agree. Reads only what overlaps."""
+    ordered = sorted((s for s in sources if s.extent.overlaps(wanted)), key=lambda source: source.extent)
+    for at, source in enumerate(ordered):
+        for other in ordered[at + 1 :]:
+            if other.extent.start >= source.extent.end:
+                break
+            common = source.extent.intersection(other.extent).intersection(wanted)
+            if source.extent == other.extent and source.digest and source.digest == other.digest:
+                continue
+            if common.length and await _read(Piece(common, source)) != await _read(Piece(common, other)):
+                return common
+    return None
+
+
+async def read_pieces(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
+    """Stream the bytes of a plan; small pieces are fetched several at once, for most of the time is spent waiting for
+    the store. Raises ObjectNotFound when another process was faster."""
+    for batch in _batches(pieces):
+        if len(batch) > 1:
+            for found in await asyncio.gather(*map(_read, batch), return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+            continue
+        async with _opened(batch[0]) as blocks:
+            async for block in _whole(batch[0], blocks):
+                yield block
+
+
+def body(sources: Sequence[Source], extent: Extent) -> Stream | Origin:
+    """The bytes of an extent: a copy that the store makes where one object is just that, else a stream. Raises
+    ObjectNotFound when they are not all there."""
+    pieces = _planned(sources, extent)
+    if [piece.source.extent for piece in pieces] == [extent]:
+        return pieces[0].source.store.origin(pieces[0].source.key, extent.length)
+    return Stream(extent.length, lambda: read_pieces(pieces))
+
+
+def stream(sources: Sequence[Source], extent: Extent) -> Stream:
+    """The bytes of an extent. Raises ObjectNotFound when they are not all there."""
+    pieces = _planned(sources, extent)
+    return Stream(extent.length, lambda: read_pieces(pieces))
+
+
+def _planned(sources: Sequence[Source], extent: Extent) -> list[Piece]:
+    pieces = plan([source for source in sources if source.extent.overlaps(extent)], extent)
+    if pieces is None:
+        raise ObjectNotFound(f"bytes {extent.start} to {extent.end}")
+    return pieces
+
+
+async def _whole(piece: Piece, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The blocks of a piece. Raises StoreUnavailable where the store sends too few bytes without saying so."""
+    left = piece.extent.length
+    async for block in blocks:
+        left -= len(block)
+        yield block
+    if left:
+        raise StoreUnavailable(f"{piece.source.key}: {left} bytes are missing from the answer")
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in order, some together: at most AT_ONCE of them, and AHEAD bytes unless it is one alone."""
+    batch, size = list[Piece](), 0
+    for piece in pieces:
+        if batch and (len(batch) == AT_ONCE or size + piece.extent.length > AHEAD):
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.extent.length
+    if batch:
+        yield batch
+
+
+async def _read(piece: Piece) -> bytes:
+    async with _opened(piece) as blocks:
+        return b"".join([block async for block in _whole(piece, blocks)])
+
+
+def _opened(piece: Piece) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    extent, source = piece
+    start = extent.start - source.extent.start
+    return source.store.get(source.key, start, start + extent.length, etag=source.etag)
+
+
+def _chunk(temp: ObjectStore, info: ObjectInfo) -> Source:
+    key = parse_chunk_key(info.key)
+    return Source(key.extent, temp, info.key, info.modified, key.digest)

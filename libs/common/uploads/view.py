@@ -1,0 +1,127 @@
+"""What one ingest replica remembers of a name: its record, for a lease, and which bytes of its upload are stored."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from math import inf
+
+from libs.common.clock import Clock
+from libs.common.extents import Extent, Extents
+from libs.common.layout import FileId
+from libs.common.store import LEASE, Buckets, StoreUnavailable
+from libs.common.uploads.line import Line
+from libs.common.uploads.record import Record
+from libs.common.uploads.records import Look, Records
+from libs.common.uploads.stock import take_stock
+from libs.common.uploads.turns import Turns
+
+_TRIES = 4  # how often a record may change while its chunks are listed
+
+
+@dataclass
+class View:
+    """One name. `seen` shows its record, which is open; None where nothing is remembered. `durable`: bytes of that
+    upload that are stored for sure; there may be more. `in_flight`: ranges that this replica is storing now."""
+
+    file: FileId
+    line: Line
+    seen: Look | None = None
+    doubted: bool = False
+    durable: Extents = field(default_factory=Extents)
+    in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
+    gap_listed_at: float = -inf  # when a listing behind the known prefix found nothing, on this process's clock
+    users: int = 0
+
+    def has_gap_before(self, extent: Extent, now: float) -> bool:
+        """Whether a chunk begins beyond what this replica knows to be stored, or stores at this moment: then another
+        replica may have stored what lies between. Asked for again a lease after a listing that found nothing."""
+        if now - self.gap_listed_at < LEASE:
+            return False
+        end = self.durable.prefix_end()
+        for held in sorted(self.in_flight):
+            end = max(end, held.end) if held.start <= end and held != extent else end
+        return extent.start > end
+
+    def doubt(self) -> None:
+        """Read the record again before the next answer: nothing is refused on a remembered one."""
+        self.doubted = True
+
+    def forget(self) -> None:
+        """List the upload anew: bytes may be stored that this replica does not know, or be gone that it knows."""
+        self.seen = None
+
+    @asynccontextmanager
+    async def reserved(self, extent: Extent, turns: Turns) -> AsyncIterator[None]:
+        """Hold a range, so that this replica stores each byte once at a time."""
+        while blockers := [done for held, done in self.in_flight.items() if held.overlaps(extent)]:
+            with turns.left():
+                await blockers[0].wait()
+        if not extent.length:
+            yield
+            return
+        self.in_flight[extent] = done = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self.in_flight[extent]
+            done.set()
+
+
+class Views:
+    """The views of the names that devices are sending to; those not used for longest are forgotten."""
+
+    def __init__(self, buckets: Buckets, records: Records, clock: Clock, limit: int = 10_000) -> None:
+        self._buckets = buckets
+        self._records = records
+        self._clock = clock
+        self._limit = limit
+        self._views: OrderedDict[FileId, View] = OrderedDict()
+
+    @asynccontextmanager
+    async def using(self, file: FileId) -> AsyncIterator[View]:
+        """The view of a name, kept while it is in use."""
+        view = self._views.get(file) or self._views.setdefault(file, View(file, Line(self._clock)))
+        self._views.move_to_end(file)
+        view.users += 1
+        try:
+            yield view
+        finally:
+            view.users -= 1
+            while len(self._views) > self._limit and not next(iter(self._views.values())).users:
+                self._views.popitem(last=False)
+
+    def knows(self, file: FileId) -> bool:
+        """Whether this replica has seen an upload of the name, which may have ended since."""
+        view = self._views.get(file)
+        return view is not None and view.seen is not None
+
+    async def current(self, view: View) -> Look:
+        """The record of a name, within its lease. Raises StoreUnavailable."""
+        async with view.line.turn():
+            for _ in range(_TRIES):
+                if view.seen and not view.doubted and not view.seen.expired(self._clock.monotonic()):
+                    return view.seen
+                known = view.seen
+                view.seen, view.doubted = None, False
+                seen = await self._records.look(view.file, known)
+                if not (seen.record and seen.record.state == "open"):
+                    return seen
+                if not (known and _same_bytes(known.record, seen.record)):
+                    view.durable = (await take_stock(self._buckets, view.file, seen.record)).durable
+                    again = await self._records.look(view.file, seen)
+                    if again.etag != seen.etag:
+                        continue  # parking or finishing may have deleted what it replaced
+                    seen = again
+                view.seen = seen
+            raise StoreUnavailable("the store is too slow to look at a name within a lease")
+
+    def remember(self, view: View, seen: Look) -> None:
+        """An upload that this replica has just opened: nothing of it is stored yet."""
+        view.seen, view.durable, view.gap_listed_at = seen, Extents(), -inf
+
+
+def _same_bytes(known: Record | None, seen: Record) -> bool:
+    """Whether what is known to be stored still is: it is the same upload, and no run took the place of its chunks."""
+    return known is not None and (known.session, known.runs) == (seen.session, seen.runs)

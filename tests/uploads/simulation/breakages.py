@@ -1,0 +1,440 @@
+"""Deliberate breakages of the code under test, one rule each. The simulation has to catch every one of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from unittest.mock import patch
+
+from libs.common.extents import Extent
+from libs.common.problems import Problem
+from libs.common.store import LEASE, Fence, ObjectInfo
+from libs.common.uploads import assembling, parking, tidying, writing
+from libs.common.uploads.assembling import Assembler
+from libs.common.uploads.cancelling import Canceller
+from libs.common.uploads.layout import chunk_key, file_key
+from libs.common.uploads.parking import Parker
+from libs.common.uploads.reading import FileReader
+from libs.common.uploads.record import Record
+from libs.common.uploads.records import Look, Records
+from libs.common.uploads.states import FileState
+from libs.common.uploads.stock import Stock, take_stock
+from libs.common.uploads.tidying import Tidier
+from libs.common.uploads.view import View
+from libs.common.uploads.writing import ChunkWriter
+from tests.uploads.simulation.bucket import Bucket
+from tests.uploads.simulation.store import SimStore
+
+Patches = Callable[[], Iterator[AbstractContextManager[Any]]]
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """`rare`: it is caught by one history of many thousands, if by any, and has a unit test of its own."""
+
+    patches: Patches
+    rare: bool = False
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in self.patches():
+                stack.enter_context(each)
+            yield
+
+
+BREAKAGES: dict[str, Breakage] = {}
+
+
+class Define(Protocol):
+    def __call__(self, patches: Patches) -> Patches: ...
+
+
+def breakage(name: str, *, rare: bool = False) -> Define:
+    def define(patches: Patches) -> Patches:
+        BREAKAGES[name] = Breakage(patches, rare)
+        return patches
+
+    return define
+
+
+# -- rule 1: every change is a compare-and-swap, rests on a look, and is fenced
+
+
+@breakage("records are written without a condition")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    check = Bucket.check_condition
+
+    def unless_record(self: Bucket, key: str, absent: bool, match: str) -> None:
+        if not key.startswith("uploads/"):
+            check(self, key, absent, match)
+
+    yield patch.object(Bucket, "check_condition", unless_record)
+
+
+@breakage("writes with an expired fence are accepted")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    def accept(self: SimStore, fence: Fence | None) -> None:
+        pass
+
+    yield patch.object(SimStore, "_accept", accept)
+
+
+@breakage("a refused or unanswered write is never recognized as one's own", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    swap = Records.swap
+
+    async def forgetful(self: Records, seen: Look, new: Record) -> Look | None:
+        done = await swap(self, seen, new)
+        return done if done and done.written_at is not None else None
+
+    yield patch.object(Records, "swap", forgetful)
+
+
+# -- rule 2: what was created because nothing was there is confirmed afterwards
+
+
+@breakage("the replica that opens does not look whether a file is there")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def blind(self: Records, seen: Look) -> Look | None:
+        assert seen.record
+        return await self.change(seen, state="open" if seen.record.session else "closed")
+
+    yield patch.object(Records, "settle", blind)
+
+
+@breakage("a whole file is acknowledged without a second look at the record")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    at_once = writing._Request._at_once
+
+    async def acknowledged(self: Any, seen: Look) -> Any:
+        async def same(*_: Any) -> Look:
+            return seen
+
+        with patch.object(self._writer.records, "look", same):
+            return await at_once(self, seen)
+
+    yield patch.object(writing._Request, "_at_once", acknowledged)
+
+
+# -- rule 3: a file is created where none is, and not before `quiet`
+
+
+@breakage("the file is written over another one")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    check = Bucket.check_condition
+
+    def unless_file(self: Bucket, key: str, absent: bool, match: str) -> None:
+        if not key.startswith("files/"):
+            check(self, key, absent, match)
+
+    yield patch.object(Bucket, "check_condition", unless_file)
+
+
+@breakage("a file is made while an announced delete is under way")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    change = Records.change
+
+    async def without_quiet(self: Records, seen: Look, **changes: Any) -> Look | None:
+        return await change(self, seen, **{name: value for name, value in changes.items() if name != "quiet"})
+
+    yield patch.object(Records, "change", without_quiet)
+
+
+@breakage("the file is not looked at before it is called complete")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    finish = Assembler._finish
+
+    async def trusting(self: Assembler, file: Any, made: Record) -> bool:
+        there = Records.file
+
+        async def as_hoped(records: Records, name: Any) -> ObjectInfo | None:
+            real = await there(records, name)
+            return real or ObjectInfo("", made.total_size or 0, 0.0, metadata={"session": made.session})
+
+        with patch.object(Records, "file", as_hoped):
+            return await finish(self, file, made)
+
+    yield patch.object(Assembler, "_finish", trusting)
+
+
+@breakage("another session's leftover counts as the file")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    finish = Assembler._finish
+
+    async def any_file(self: Assembler, file: Any, made: Record) -> bool:
+        with patch.object(assembling, "session_of", lambda done: made.session):
+            return await finish(self, file, made)
+
+    yield patch.object(Assembler, "_finish", any_file)
+
+
+@breakage("the digest is not checked")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def believed(self: Assembler, record: Record, sources: Any) -> str:
+        return record.digest
+
+    yield patch.object(Assembler, "_sha256", believed)
+
+
+# -- rule 4: a file is deleted only by a process that announced it
+
+
+@breakage("the file is deleted before the record says so")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    delete = Records.delete_file
+
+    async def at_once(self: Records, seen: Look, **changes: Any) -> Look | None:
+        await self._perm.delete_many([file_key(seen.file)], fence=seen.fence)
+        return await delete(self, seen, **changes)
+
+    yield patch.object(Records, "delete_file", at_once)
+
+
+# -- rule 5: the record is deleted only after a swap that says `removing`
+
+
+@breakage("a record that is being removed is taken over at once")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    into = writing._Request._into_closed
+
+    async def hasty(self: Any, seen: Look, record: Record) -> Any:
+        return await into(self, seen, record.model_copy(update={"removing": 0.0}))
+
+    yield patch.object(writing._Request, "_into_closed", hasty)
+
+
+@breakage("a record without a file is removed at once", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(tidying, "KEPT_CLOSED", 0.0)
+
+
+# -- rule 6: an acknowledgement needs a look within its lease
+
+
+@breakage("looks are believed for ever")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(Look, "expired", lambda self, now: False)
+
+
+@breakage("a chunk is acknowledged before it is stored")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    put = writing._Request._put
+
+    async def later(self: Any, record: Record, new: Any) -> None:
+        self._writer.background = getattr(self._writer, "background", [])
+        chance = len(self._writer.background) % 5
+        self._writer.background.append(None)
+        if chance:
+            await put(self, record, new)
+
+    yield patch.object(writing._Request, "_put", later)
+
+
+# -- rule 7: nothing is refused on a remembered look
+
+
+@breakage("a chunk is refused on a remembered record")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    def at_once(self: Any, seen: Look, problem: Problem) -> None:
+        raise problem
+
+    yield patch.object(writing._Request, "_refuse", at_once)
+
+
+@breakage("different bytes are acknowledged by one replica")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def same(*_: Any) -> None:
+        pass
+
+    yield patch.object(writing, "refuse_difference", same)
+    yield patch.object(writing, "refuse_difference_from_file", same)
+
+
+# -- rule 8: times count from the answer of a swap
+
+
+@breakage("a cancel is answered at once")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    gone = Canceller._gone
+
+    async def hasty(self: Canceller, seen: Look, session: str) -> None:
+        await gone(self, replace(seen, written_at=-1e9), session)
+
+    yield patch.object(Canceller, "_gone", hasty)
+
+
+@breakage("a reader says within a lease that a name is closed", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    state = FileReader._state
+
+    async def hasty(self: FileReader, seen: Look) -> FileState | None:
+        return await state(self, replace(seen, written_at=-1e9))
+
+    yield patch.object(FileReader, "_state", hasty)
+
+
+@breakage("a closed name is opened again within a lease", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    into = writing._Request._into_closed
+
+    async def hasty(self: Any, seen: Look, record: Record) -> Any:
+        return await into(self, replace(seen, written_at=-1e9), record)
+
+    yield patch.object(writing._Request, "_into_closed", hasty)
+
+
+# -- rule 9: a listing counts only if the record is still the same afterwards
+
+
+@breakage("a reader believes a listing without looking again")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    progress = FileReader._in_progress
+
+    async def believing(self: FileReader, seen: Look, record: Record) -> FileState | None:
+        async def same(file: Any, known: Look | None = None) -> Look:
+            return known or seen
+
+        with patch.object(self._records, "look", same):
+            return await progress(self, seen, record)
+
+    yield patch.object(FileReader, "_in_progress", believing)
+
+
+@breakage("a reader believes a file without looking again whether there is a record", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    without = FileReader._without_record
+
+    async def believing(self: FileReader, seen: Look) -> FileState | None:
+        async def same(file: Any, known: Look | None = None) -> Look:
+            return seen
+
+        with patch.object(self._records, "look", same):
+            return await without(self, seen)
+
+    yield patch.object(FileReader, "_without_record", believing)
+
+
+@breakage("parts are put of an old listing", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    add = Assembler._add_parts
+
+    async def late(self: Assembler, seen: Look, *rest: Any) -> bool:
+        return await add(self, replace(seen, seen_at=1e12), *rest)
+
+    yield patch.object(Assembler, "_add_parts", late)
+
+
+# -- rule 10: replace first, delete afterwards
+
+
+@breakage("chunks are deleted before the record names the runs")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    park = Parker._park
+
+    async def hasty(self: Parker, seen: Look, record: Record, stock: Stock) -> bool:
+        change = self._records.change
+
+        async def deleted_first(look: Look, **changes: Any) -> Look | None:
+            await self._buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
+            return await change(look, **changes)
+
+        with patch.object(self._records, "change", deleted_first):
+            return await park(self, seen, record, stock)
+
+    yield patch.object(Parker, "_park", hasty)
+
+
+@breakage("chunks are deleted before the record names the file")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    finished = Assembler._finished
+
+    async def hasty(self: Assembler, seen: Look, record: Record, done: ObjectInfo) -> bool:
+        await self._dispose(seen.file, record, done)
+        return await finished(self, seen, record, done)
+
+    yield patch.object(Assembler, "_finished", hasty)
+
+
+@breakage("the sweep reads the record before it lists chunks")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    tidy, look = Tidier.tidy, Records.look
+
+    async def in_the_wrong_order(self: Tidier, file: Any) -> None:
+        seen = await look(self._records, file)
+
+        async def before(name: Any, known: Look | None = None) -> Look:
+            return seen
+
+        with patch.object(self._records, "look", before):
+            await tidy(self, file)
+
+    yield patch.object(Tidier, "tidy", in_the_wrong_order)
+
+
+@breakage("runs are named however old they are", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(parking, "NAMED_WITHIN", 1e9)
+
+
+@breakage("parking moves only what is gap-free")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def prefix_only(*args: Any, every: bool = False) -> Stock:
+        stock = await take_stock(*args, every=every)
+        end = stock.durable.prefix_end()
+        return stock._replace(durable=type(stock.durable)([Extent(0, end)]))
+
+    yield patch.object(parking, "take_stock", prefix_only)
+
+
+# -- what no rule names, and the device relies on
+
+
+@breakage("a replica does not list where it sees a gap", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(View, "has_gap_before", lambda self, extent, now: False)
+
+
+@breakage("next_expected_byte counts what is beyond a gap")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    write = ChunkWriter.write
+
+    async def boastful(self: ChunkWriter, chunk: Any) -> Any:
+        ack = await write(self, chunk)
+        return replace(ack, offset=max(ack.offset, chunk.extent.end))
+
+    yield patch.object(ChunkWriter, "write", boastful)
+
+
+@breakage("a chunk's key does not tell its bytes")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    def alike(file: Any, session: str, part: int, extent: Extent, sha256: str) -> str:
+        return chunk_key(file, session, part, extent, "0" * 64)
+
+    yield patch.object(writing, "chunk_key", alike)
+
+
+@breakage("contradicting extents are not looked for")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def none(*_: Any) -> None:
+        return None
+
+    yield patch.object(assembling, "contradiction", none)
+
+
+@breakage("a download goes on with another upload's bytes")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    plan = FileReader._plan
+
+    async def whichever(self: FileReader, state: FileState, piece: Extent) -> Any:
+        seen = await self._records.look(state.file)
+        session = seen.record.session if seen.record else ""
+        return await plan(self, replace(state, session=session or state.session), piece)
+
+    yield patch.object(FileReader, "_plan", whichever)
+
+
+@breakage("a fence lasts half a lease longer", rare=True)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    fence = Look.fence.fget  # type: ignore[attr-defined]
+    yield patch.object(Look, "fence", property(lambda self: Fence(fence(self).issued + LEASE / 2)))

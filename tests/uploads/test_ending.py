@@ -1,0 +1,225 @@
+"""How uploads end: parked, deleted, rejected. Each at every moment at which a process can die."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
+from libs.common.extents import Extent
+from libs.common.problems import Kind
+from libs.common.store import LEASE, list_all
+from libs.common.uploads.layout import rejected_prefix
+from libs.common.uploads.pins import Pin
+from libs.common.uploads.tidying import KEPT_CLOSED, UNNAMED
+from tests.uploads.crashes import after_each_crash
+from tests.uploads.uploads import DATA, OTHER, TOTAL, WRONG, park_first, runs, upload_all, upload_gap
+from tests.uploads.world import FILE, Node, World, content, refused
+
+
+async def swept(world: World) -> None:
+    """What sweeps do in the hour after."""
+    for seconds in (10.0, KEPT_CLOSED + 10, UNNAMED + 10, 10.0, KEPT_CLOSED + 10):
+        await world.clock.sleep(seconds)
+        await world.node().work()
+
+
+class TestParking:
+    async def test_the_bytes_become_runs_and_the_chunks_go(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        await node.park()
+        assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
+        assert [key.rsplit("/", 1)[1] for key in await world.left()] == ["=record"]
+        assert [event.data.received_bytes for event in world.told(PartialFileMoved)] == [18]
+
+    async def test_it_goes_on_where_it_was_and_becomes_complete(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        await node.park()
+        device = world.node()
+        ack = await device.send(11, DATA[11:13], TOTAL)
+        assert ack.offset == TOTAL
+        await node.work()
+        assert await world.final() == DATA
+        assert (await node.reader.state(FILE)).session == ack.session
+
+    async def test_what_is_parked_again_is_merged(self, world: World, node: Node) -> None:
+        await park_first(world)
+        await node.park()
+        assert await runs(world) == [Extent(0, 10), Extent(15, 20)]
+
+    async def test_an_upload_that_is_not_stale_is_left_alone(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        assert await node.parker.park(FILE, 3600.0)
+        assert await runs(world) == []
+
+    async def test_an_upload_whose_bytes_are_all_there_is_finished_instead(self, world: World, node: Node) -> None:
+        await upload_all(world)
+        await node.park()
+        assert await runs(world) == []
+        await node.work()
+        assert await world.final() == DATA
+
+    async def test_wherever_a_parker_dies_no_byte_is_lost(self, tmp_path: Path) -> None:
+        async for world in after_each_crash(tmp_path, upload_gap, Node.park):
+            node = world.node()
+            state = await node.reader.state(FILE)
+            assert list(state.durable) == [(0, 11), (13, 20)]
+            await node.send(11, DATA[11:13], TOTAL)
+            await swept(world)
+            assert await world.final() == DATA
+            assert await world.left() == []
+            assert await runs(world) == []
+
+
+class TestDeleting:
+    @pytest.mark.parametrize("prepare", [upload_gap, upload_all, park_first])
+    async def test_nothing_of_an_upload_stays(
+        self, world: World, node: Node, prepare: Callable[[World], Awaitable[None]]
+    ) -> None:
+        await prepare(world)
+        await node.cancel()
+        await refused(Kind.NOT_FOUND, node.reader.state(FILE))
+        await swept(world)
+        assert await world.keys() == []
+        assert world.open_uploads() == []
+
+    async def test_a_complete_file_is_deleted(self, world: World, node: Node) -> None:
+        await node.send(0, DATA[:8], 8)
+        await node.cancel()
+        await refused(Kind.NOT_FOUND, node.reader.state(FILE))
+        await swept(world)
+        assert await world.keys() == []
+
+    async def test_it_is_answered_a_lease_after_its_swap(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        before = world.clock.slept
+        await node.cancel()
+        assert world.clock.slept - before >= LEASE
+
+    async def test_one_that_names_another_upload_is_refused(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        with_pin = node.canceller.cancel(FILE, Pin(match=frozenset({"another"})))
+        await refused(Kind.PRECONDITION_FAILED, with_pin)
+        assert (await node.reader.state(FILE)).offset == 11
+
+    async def test_one_that_is_repeated_is_answered_alike(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        await node.cancel()
+        await node.cancel()
+
+    async def test_what_is_not_there_is_not_found(self, world: World, node: Node) -> None:
+        await refused(Kind.NOT_FOUND, node.cancel())
+        await swept(world)
+        assert await world.keys() == []
+
+    async def test_wherever_a_canceller_dies_the_upload_is_there_or_gone(self, tmp_path: Path) -> None:
+        async for world in after_each_crash(tmp_path, upload_gap, Node.cancel):
+            await world.node().cancel()
+            await world.node().send_all(OTHER)
+            await swept(world)
+            assert await world.final() == OTHER
+            assert await world.left() == []
+
+
+class TestRejecting:
+    async def test_the_bytes_are_kept_apart_and_the_status_says_why(self, world: World, node: Node) -> None:
+        await node.send_all(DATA, declared=WRONG)
+        await node.work()
+        problem = await refused(Kind.REJECTED, node.reader.state(FILE))
+        assert "Repr-Digest" in problem.detail
+        kept = await list_all(world.perm, rejected_prefix(FILE))
+        assert sum(info.size for info in kept) == TOTAL
+        (event,) = world.told(FileRejected)
+        assert event.data.declared == WRONG
+
+    async def test_a_new_upload_begins_from_the_first_byte_and_the_kept_bytes_stay(
+        self, world: World, node: Node
+    ) -> None:
+        await node.send_all(DATA, declared=WRONG)
+        await node.work()
+        await world.clock.sleep(LEASE + 0.1)
+        await node.send_all(DATA)
+        await swept(world)
+        assert await world.final() == DATA
+        assert await list_all(world.perm, rejected_prefix(FILE))
+
+    async def test_a_delete_removes_what_was_kept(self, world: World, node: Node) -> None:
+        await node.send_all(DATA, declared=WRONG)
+        await node.work()
+        await node.cancel()
+        await swept(world)
+        assert await world.keys() == []
+
+    async def test_wherever_a_rejecter_dies_the_file_is_rejected(self, tmp_path: Path) -> None:
+        async def prepare(world: World) -> None:
+            await world.node().send_all(DATA, declared=WRONG)
+
+        async for world in after_each_crash(tmp_path, prepare, Node.work):
+            await swept(world)
+            await refused(Kind.REJECTED, world.node().reader.state(FILE))
+
+
+class TestFinishing:
+    @pytest.mark.parametrize("size", [0, 3, 8, 20, 40])
+    async def test_wherever_an_assembler_dies_the_file_becomes_complete(self, tmp_path: Path, size: int) -> None:
+        data = content(size)
+
+        async def prepare(world: World) -> None:
+            node = world.node()
+            if size > 1:
+                await node.send(1, data[1:], size)
+                await node.send(0, data[:1], size)
+            else:
+                await node.send(0, data, size)
+
+        async for world in after_each_crash(tmp_path, prepare, Node.work):
+            await swept(world)
+            assert await world.final() == data
+            assert await world.left() == []
+            assert len(world.open_uploads()) <= 1, "one that was not recorded stays until the store purges it"
+
+    async def test_wherever_a_replica_dies_what_it_acknowledged_stays(self, tmp_path: Path) -> None:
+        async def nothing(world: World) -> None:
+            pass
+
+        async for world in after_each_crash(tmp_path, nothing, lambda node: node.send_all(DATA)):
+            await world.node().send_all(DATA)
+            await swept(world)
+            assert await world.final() == DATA
+            assert await world.left() == []
+
+    async def test_a_purged_multipart_upload_is_built_anew(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        (upload,) = world.open_uploads()
+        await world.perm.abort_multipart("files/device-1/log.bin", upload)
+        await node.send(11, DATA[11:13], TOTAL)
+        await world.node().work()
+        assert await world.final() == DATA
+
+    async def test_the_event_tells_what_the_file_is(self, world: World, node: Node) -> None:
+        await node.send(0, DATA[:8], 8, content_type="text/plain")
+        (event,) = world.told(FileCompleted)
+        assert (event.data.total_size, event.data.content_type) == (8, "text/plain")
+        assert event.data.key == "files/device-1/log.bin"
+
+
+class TestUnknownLength:
+    async def test_nothing_completes_before_it_is_told(self, world: World, node: Node) -> None:
+        await node.send(0, DATA[:12], None)
+        await node.work()
+        state = await node.reader.state(FILE)
+        assert (state.state, state.total_size, state.offset) == ("pending", None, 12)
+        ack = await node.send(12, DATA[12:], TOTAL)
+        assert (ack.offset, ack.total_size) == (TOTAL, TOTAL)
+        await node.work()
+        assert await world.final() == DATA
+
+    async def test_it_cannot_be_less_than_what_is_stored(self, node: Node) -> None:
+        await node.send(0, DATA[:12], None)
+        await refused(Kind.TOTAL_SIZE_CONFLICT, node.send(0, DATA[:4], 10))
+
+    async def test_once_told_it_does_not_change(self, node: Node) -> None:
+        await node.send(0, DATA[:12], None)
+        await node.send(12, DATA[12:14], TOTAL)
+        await refused(Kind.TOTAL_SIZE_CONFLICT, node.send(14, DATA[14:16], TOTAL + 1))
+        await node.send(14, DATA[14:16], None)
