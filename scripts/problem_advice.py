@@ -34,7 +34,8 @@ ADVICE: dict[Kind, str] = {
     Kind.DEVICE_EXISTS: "Choose another id, or renew its secret with `POST /devices/{device_id}/secret`.",
     Kind.REJECTED: "The bytes did not have the declared digest. Read the file anew, start at byte 0.",
     Kind.PRECONDITION_FAILED: f"{_ASK}, and go on with the session that it names, or start one if it names none.",
-    Kind.TOO_LARGE: "**Send smaller chunks**; if it is the file that is too large (`detail` says so), give up.",
+    Kind.TOO_LARGE: "**Send smaller chunks**, of `limit` bytes at most. Where `limited` is `file`, the file is too "
+    "large: give up.",
     Kind.RANGE_NOT_SATISFIABLE: "Nothing of that range is there: ask for the status.",
     Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`: the device is over its share ([limits](limits.md)), "
     "or, at `/token`, too many wrong secrets came from its address.",

@@ -6,6 +6,7 @@ from typing import Any
 from libs.client.errors import (
     AnswerError,
     ContentConflictError,
+    FileTooLargeError,
     GatewayError,
     IncompleteError,
     NotFoundError,
@@ -30,6 +31,8 @@ _BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
     "content-conflict": (ContentConflictError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
     "digest-conflict": (ContentConflictError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
     "too-large": (AnswerError, "smaller chunks were tried; the operator can raise the limit"),
+    "too-large/file": (FileTooLargeError, "split the file, or ask the operator to raise MAX_FILE_SIZE"),
+    "too-large/body": (AnswerError, "send it in several requests"),
     "device-not-found": (NotFoundError, "see which there are: hiper device ls"),
     "device-has-files": (AnswerError, "see them, and delete them: hiper device purge ID"),
     "device-exists": (AnswerError, "revoke it first, or choose another id"),
@@ -52,7 +55,8 @@ _GATEWAY_PASSING = {404, 408, 421, 425, 429}  # an ingress says 404 while the se
 def answer_error(status: int, reason: str, document: Mapping[str, Any], retry_after: float = 0) -> AnswerError:
     """The error for an answer. `document` is its problem document (RFC 9457), or empty if it had none."""
     slug = str(document.get("type", "")).removeprefix(PROBLEM) if document else _BY_STATUS.get(status, "")
-    kind, hint = _BY_SLUG.get(slug, (AnswerError, ""))
+    limited = document.get("limited")  # of a file, a chunk or another body; a server of 0.1 does not say
+    kind, hint = _BY_SLUG.get(f"{slug}/{limited}") or _BY_SLUG.get(slug, (AnswerError, ""))
     title, detail = document.get("title"), document.get("detail")
     message = ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
     error = kind(message, hint, status=status, slug=slug)

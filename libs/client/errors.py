@@ -79,6 +79,10 @@ class RejectedError(AnswerError):
     replaceable = True
 
 
+class FileTooLargeError(AnswerError):
+    """The server takes no file of that size, in whatever chunks."""
+
+
 class IncompleteError(AnswerError):
     """The file cannot be downloaded yet: its upload is not complete."""
 

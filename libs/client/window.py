@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from libs.client.errors import AnswerError, HiperError, ServerAwayError
+from libs.client.errors import AnswerError, FileTooLargeError, HiperError, ServerAwayError
 from libs.client.files import Chunk, Files
 from libs.client.pacing import Remaining
 from libs.client.sources import read_chunk
@@ -72,8 +72,8 @@ class Window:
 
 
 def _is_too_large(error: HiperError) -> bool:
-    """Whether the server, or a proxy in front of it, takes no request as large as this one."""
-    return isinstance(error, AnswerError) and error.status == 413
+    """Whether the server, or a proxy in front of it, takes no request as large as this one, but may take a smaller."""
+    return isinstance(error, AnswerError) and error.status == 413 and not isinstance(error, FileTooLargeError)
 
 
 async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:

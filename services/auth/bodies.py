@@ -49,7 +49,7 @@ async def read_body(request: Request, within: float, most: int = MAX_BODY) -> by
             async for block in request.stream():
                 body += block
                 if len(body) > most:
-                    raise Problem(Kind.TOO_LARGE, f"Send at most {most} bytes")
+                    raise Problem(Kind.TOO_LARGE, f"Send at most {most} bytes", limited="body", limit=most)
     except TimeoutError:
         detail = f"The body was not whole after {within:g} seconds. Nothing was done: try again."
         raise Problem(Kind.TIMEOUT, detail, headers={"Connection": "close"}) from None

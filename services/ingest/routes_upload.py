@@ -147,7 +147,8 @@ def check_total_size(value: str, limit: int) -> int:
             Kind.BAD_TOTAL_SIZE, f"total_size is {value[:40]!r}; it must be a whole number of bytes, 0 or more."
         )
     if int(value) > limit:
-        raise Problem(Kind.TOO_LARGE, f"total_size is {int(value)} bytes; this server takes files of at most {limit}.")
+        detail = f"total_size is {int(value)} bytes; this server takes files of at most {limit}."
+        raise Problem(Kind.TOO_LARGE, detail, limited="file", limit=limit)
     return int(value)
 
 
@@ -160,9 +161,8 @@ def declared_length(request: Request) -> int | None:
 def refuse_large(state: Ingest, payload: int) -> None:
     limit = state.settings.max_chunk_size
     if payload > limit:
-        raise Problem(
-            Kind.TOO_LARGE, f"A chunk of {payload} bytes; this server takes at most {limit}. Send smaller ones."
-        )
+        detail = f"A chunk of {payload} bytes; this server takes at most {limit}. Send smaller ones."
+        raise Problem(Kind.TOO_LARGE, detail, limited="chunk", limit=limit)
 
 
 def header_claim(header: bytes, total_size: int) -> Claim:

@@ -16,6 +16,7 @@ from libs.common.settings import Settings
 from libs.common.store import StoreUnavailable
 from libs.common.store.filesystem import FilesystemStore
 from libs.common.tokens import TokenVerifier
+from services.auth.bodies import MAX_BODY
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.clocks import ManualClock
 
@@ -105,7 +106,9 @@ async def test_a_body_is_read_only_once_it_is_known_who_asks(api: AuthApi) -> No
 
 
 async def test_a_body_that_is_too_long_or_no_json_is_refused(api: AuthApi) -> None:
-    assert_kind(await api.admin("POST", "/devices", content=b"[" * 9000), 413, "too-large")
+    answer = await api.admin("POST", "/devices", content=b"[" * 9000)
+    assert_kind(answer, 413, "too-large")
+    assert (answer.json()["limited"], answer.json()["limit"]) == ("body", MAX_BODY)
     answer = await api.admin("POST", "/devices", content=b'{"device_id": ')
     assert_kind(answer, 400, "bad-request")
     assert answer.json()["errors"][0]["loc"] == ["body"]

@@ -14,6 +14,7 @@ import pytest
 from libs.client import HiperClient
 from libs.client.errors import (
     AnswerError,
+    FileTooLargeError,
     HiperError,
     NameTakenError,
     NotFoundError,
@@ -26,6 +27,7 @@ from libs.client.wire import encode_chunk
 from services.embedded.app import build_app
 from tests.unit.client.conftest import ADMIN_SECRET, make_settings
 from tests.unit.client.live import CuttingProxy, LiveServer
+from tests.unit.metrics import growth
 
 MIB = 2**20
 
@@ -111,11 +113,16 @@ async def test_chunks_become_as_small_as_the_server_takes_them(narrow: LiveServe
     assert not waits  # smaller ones follow at once
 
 
-async def test_a_file_that_is_too_large_for_the_server_says_so(narrow: LiveServer) -> None:
+async def test_a_file_that_is_too_large_for_the_server_is_given_up_after_one_chunk(narrow: LiveServer) -> None:
     async with HiperClient(narrow.url, "admin", ADMIN_SECRET) as client:
-        with pytest.raises(AnswerError, match="takes files of at most 2097152") as caught:
+        with (
+            growth("hiper_http_problems_total", type="too-large", status="413") as refused,
+            pytest.raises(FileTooLargeError, match="takes files of at most 2097152") as caught,
+        ):
             await client.upload(os.urandom(2 * MIB + 1), "f")
-    assert caught.value.status == 413
+        assert refused.by == 1
+        assert "MAX_FILE_SIZE" in caught.value.hint
+        assert (await client.upload(os.urandom(2 * MIB), "f")).status == "complete"
 
 
 async def test_an_upload_survives_a_restart_of_the_server(client: HiperClient, server: LiveServer) -> None:

@@ -42,7 +42,9 @@ async def test_a_content_length_beyond_the_limit_is_refused_before_the_body_is_r
 ) -> None:
     body = CountedBody([framed(CONTENT)])
     answer = await device.post("a", len(CONTENT), body, {"Content-Length": str(size + 9)})
-    assert str(LIMIT) in refused(answer, 413, "too-large")["detail"]
+    document = refused(answer, 413, "too-large")
+    assert str(LIMIT) in document["detail"]
+    assert (document["limited"], document["limit"]) == ("chunk", LIMIT)
     assert body.taken == 0
     assert stored(settings) == {}
 

@@ -39,7 +39,9 @@ async def test_it_and_the_filename_must_be_there(device: Device, settings: Setti
 @pytest.mark.parametrize("size", [LIMIT + 1, 10**29])
 async def test_it_is_limited_before_the_body_is_read(device: Device, settings: Settings, size: int) -> None:
     body = CountedBody([framed(b"0123456789")])
-    assert str(LIMIT) in refused(await device.post("a", size, body), 413, "too-large")["detail"]
+    document = refused(await device.post("a", size, body), 413, "too-large")
+    assert str(LIMIT) in document["detail"]
+    assert (document["limited"], document["limit"]) == ("file", LIMIT)
     assert body.taken == 0
     assert stored(settings) == {}
 
