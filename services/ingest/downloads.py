@@ -9,13 +9,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from libs.common.extents import Extent
-from libs.common.problems import Kind, Problem, later
 from libs.common.store import StoreUnavailable
-from services.ingest.metrics import AT_CLIENT, AT_STORE, AT_TURN
+from services.ingest.download_turns import WAIT, Turns
+from services.ingest.metrics import AT_CLIENT
 
-TURNS = 64  # downloads of one process that read from the store at once, of its 100 connections for reading
 TURN = 1.0  # seconds after which a download makes room for one that waits
-WAIT = 10.0  # seconds that a download waits for its first turn
 PATIENCE = 0.5  # seconds that a client may keep an answer of the store waiting,
 HURRY = 0.05  # and seconds of that while other downloads wait for a turn
 AHEAD = 256 * 1024  # bytes in memory for one client, at most,
@@ -28,38 +26,6 @@ Blocks = AsyncGenerator[bytes, None]
 Read = Callable[[Extent], Blocks]
 
 
-class Turns:
-    """Which downloads may read from the store, in the order in which they began to wait for it."""
-
-    def __init__(self, most: int = TURNS) -> None:
-        self._free = asyncio.Semaphore(most)
-        self.waiting = 0
-
-    async def take(self, patience: float | None = None) -> None:
-        """Wait for a turn, at most `patience` seconds: then raises BUSY. None: for as long as it takes."""
-        self._wait(1)
-        try:
-            async with asyncio.timeout(patience):
-                await self._free.acquire()
-        except TimeoutError:
-            detail = "Too many downloads are under way. Try again later."
-            raise Problem(Kind.BUSY, detail, headers=later(WAIT)) from None
-        finally:
-            self._wait(-1)
-        AT_CLIENT.dec()
-        AT_STORE.inc()
-
-    def _wait(self, more: int) -> None:
-        self.waiting += more
-        AT_CLIENT.dec(more)
-        AT_TURN.inc(more)
-
-    def give_back(self) -> None:
-        AT_STORE.dec()
-        AT_CLIENT.inc()
-        self._free.release()
-
-
 class Downloads:
     """The downloads of one process."""
 
@@ -67,10 +33,10 @@ class Downloads:
         self.turns = turns or Turns()
         self._in_memory = 0  # downloads with bytes in memory
 
-    def blocks(self, read: Read, extent: Extent) -> Blocks:
-        """The bytes of an extent. `read` streams any part of it, and is called as often as it takes. Raises what `read`
-        raises, and BUSY when the first turn does not come."""
-        return _Download(self, read, extent).blocks()
+    def blocks(self, read: Read, extent: Extent, device: str) -> Blocks:
+        """The bytes of an extent, for a device. `read` streams any part of it, and is called as often as it takes.
+        Raises what `read` raises, and BUSY when the first turn does not come."""
+        return _Download(self, read, extent, device).blocks()
 
     @contextmanager
     def memory(self) -> Iterator[int]:
@@ -85,10 +51,11 @@ class Downloads:
 class _Download:
     """How far one download is, and whether its client keeps up with the store."""
 
-    def __init__(self, shared: Downloads, read: Read, extent: Extent) -> None:
+    def __init__(self, shared: Downloads, read: Read, extent: Extent, device: str) -> None:
         self._shared = shared
         self._read = read
         self._at, self._end = extent
+        self._device = device
         self._patience: float | None = WAIT
         self._keeps_up = False
 
@@ -112,7 +79,7 @@ class _Download:
         self._keeps_up = asyncio.get_running_loop().time() - began < PATIENCE
 
     async def _read_ahead(self, extent: Extent) -> bytes:
-        await self._shared.turns.take(self._patience)
+        await self._shared.turns.take(self._device, self._patience)
         self._patience = None  # the answer has begun
         try:
             async with aclosing(self._read(extent)) as blocks:
@@ -121,7 +88,7 @@ class _Download:
             self._shared.turns.give_back()
 
     async def _passed_on(self) -> Blocks:
-        await self._shared.turns.take()
+        await self._shared.turns.take(self._device)
         answer = _Answer(self._shared.turns, self._read(Extent(self._at, self._end)))
         try:
             while block := await answer.next():

@@ -159,7 +159,7 @@ async def respond(
     status = 206 if wanted else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    body = await started(ingest(request), state, extent)
+    body = await started(ingest(request), state, extent, visit.who)
     return Stream(visit.paced(body), status, headers)
 
 
@@ -207,9 +207,9 @@ def not_modified(field: str, state: FileState) -> bool:
     return "*" in tags or state.tag in tags
 
 
-async def started(running: Ingest, state: FileState, extent: Extent) -> AsyncGenerator[bytes, None]:
+async def started(running: Ingest, state: FileState, extent: Extent, device: str) -> AsyncGenerator[bytes, None]:
     """The bytes, of which the first block is here already: what fails before it can still be answered otherwise."""
-    blocks = running.downloads.blocks(partial(running.reader.blocks, state), extent)
+    blocks = running.downloads.blocks(partial(running.reader.blocks, state), extent, device)
     return _resumed(await anext(blocks, b""), blocks)
 
 

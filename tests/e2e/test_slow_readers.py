@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 import pytest
 
-from services.ingest.downloads import TURNS
+from services.ingest.download_turns import TURNS
 from tests.e2e.conftest import QUICK, backend_env
 from tests.e2e.device import Device, new_device
 from tests.e2e.processes import Deployment, embedded

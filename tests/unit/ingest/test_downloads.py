@@ -243,7 +243,7 @@ async def test_a_download_of_what_was_deleted_a_moment_before_finds_nothing(
     await device.delete("a")
     await settled(settings)
     with pytest.raises(ObjectNotFound):
-        await started(app.state.ingest, state, Extent(0, sent))
+        await started(app.state.ingest, state, Extent(0, sent), OWNER)
     refused(await device.get("a"), 404, "not-found")
 
 

@@ -10,7 +10,8 @@ from libs.common.extents import Extent
 from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound, StoreUnavailable
 from services.ingest import downloads
-from services.ingest.downloads import AHEAD, Blocks, Downloads, Turns
+from services.ingest.download_turns import Turns
+from services.ingest.downloads import AHEAD, Blocks, Downloads
 from tests.unit.metrics import value
 
 MIB = 2**20
@@ -18,6 +19,7 @@ BLOCK = 64 * 1024
 SIZE = 4 * MIB
 CONTENT = bytes(range(251)) * (SIZE // 251 + 1)
 LONG = 20 * downloads.PATIENCE
+CAR = "car-7"
 
 
 @dataclass
@@ -71,24 +73,24 @@ async def until_closed(stored: Object) -> None:
 
 
 async def test_a_client_that_keeps_up_gets_a_file_in_two_answers(stored: Object) -> None:
-    assert await whole(Downloads().blocks(stored.read, Extent(3, SIZE))) == CONTENT[3:SIZE]
+    assert await whole(Downloads().blocks(stored.read, Extent(3, SIZE), CAR)) == CONTENT[3:SIZE]
     assert stored.asked == [Extent(3, 3 + AHEAD), Extent(3 + AHEAD, SIZE)]
     assert stored.open == 0
 
 
 async def test_a_small_file_takes_one_answer(stored: Object) -> None:
-    assert await whole(Downloads().blocks(stored.read, Extent(0, AHEAD))) == CONTENT[:AHEAD]
+    assert await whole(Downloads().blocks(stored.read, Extent(0, AHEAD), CAR)) == CONTENT[:AHEAD]
     assert len(stored.asked) == 1
 
 
 async def test_a_client_that_takes_nothing_holds_no_answer(stored: Object) -> None:
-    async with aclosing(Downloads().blocks(stored.read, Extent(0, SIZE))) as blocks:
+    async with aclosing(Downloads().blocks(stored.read, Extent(0, SIZE), CAR)) as blocks:
         await stalled(blocks)
         assert stored.open == 0
 
 
 async def test_nor_does_one_that_stalls_in_the_middle_and_goes_on_where_it_was(stored: Object) -> None:
-    async with aclosing(Downloads().blocks(stored.read, Extent(0, SIZE))) as blocks:
+    async with aclosing(Downloads().blocks(stored.read, Extent(0, SIZE), CAR)) as blocks:
         await stalled(blocks, 2 * AHEAD)
         assert stored.open == 1
         await until_closed(stored)
@@ -101,14 +103,14 @@ async def test_a_client_that_is_slow_and_steady_gets_all_of_it_in_pieces(
     stored: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downloads, "PATIENCE", 0.01)
-    assert await whole(Downloads().blocks(stored.read, Extent(0, SIZE)), 0.02) == CONTENT[:SIZE]
+    assert await whole(Downloads().blocks(stored.read, Extent(0, SIZE), CAR), 0.02) == CONTENT[:SIZE]
     assert stored.asked == [Extent(at, at + AHEAD) for at in range(0, SIZE, AHEAD)]
 
 
 async def test_many_slow_clients_share_the_memory(stored: Object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "AHEAD_OF_ALL", 4 * AHEAD)
     shared = Downloads()
-    crowd = [shared.blocks(stored.read, Extent(0, SIZE)) for _ in range(40)]
+    crowd = [shared.blocks(stored.read, Extent(0, SIZE), CAR) for _ in range(40)]
     for blocks in crowd:
         await stalled(blocks)
     sizes = [extent.length for extent in stored.asked]
@@ -116,13 +118,13 @@ async def test_many_slow_clients_share_the_memory(stored: Object, monkeypatch: p
     assert min(sizes) == sizes[-1] == 4 * AHEAD // 40
     for blocks in crowd:
         await blocks.aclose()
-    assert await whole(shared.blocks(stored.read, Extent(0, AHEAD))) == CONTENT[:AHEAD]
+    assert await whole(shared.blocks(stored.read, Extent(0, AHEAD), CAR)) == CONTENT[:AHEAD]
     assert stored.asked[-1].length == AHEAD
 
 
 async def test_more_downloads_than_turns_all_get_through(stored: Object) -> None:
     shared = Downloads(Turns(4))
-    crowd = [whole(shared.blocks(stored.read, Extent(0, MIB))) for _ in range(40)]
+    crowd = [whole(shared.blocks(stored.read, Extent(0, MIB), CAR)) for _ in range(40)]
     assert set(await asyncio.gather(*crowd)) == {CONTENT[:MIB]}
     assert stored.most == 4
 
@@ -132,11 +134,11 @@ async def test_those_that_wait_get_a_turn_while_others_read_without_end(
 ) -> None:
     monkeypatch.setattr(downloads, "TURN", 0.1)
     shared, endless = Downloads(Turns(2)), Object()
-    crowd = [asyncio.create_task(stalled(shared.blocks(endless.read, Extent(0, 2**50)), 2**50)) for _ in range(2)]
+    crowd = [asyncio.create_task(stalled(shared.blocks(endless.read, Extent(0, 2**50), CAR), 2**50)) for _ in range(2)]
     while endless.open < 2 or len(endless.asked) < 4:  # noqa: ASYNC110  # both are past their first bytes
         await asyncio.sleep(0)
     async with asyncio.timeout(LONG):
-        assert await whole(shared.blocks(stored.read, Extent(0, MIB))) == CONTENT[:MIB]
+        assert await whole(shared.blocks(stored.read, Extent(0, MIB), CAR)) == CONTENT[:MIB]
     for task in crowd:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -144,18 +146,48 @@ async def test_those_that_wait_get_a_turn_while_others_read_without_end(
     assert endless.most == 2
 
 
+async def test_a_device_with_many_downloads_lets_another_wait_for_one_turn_only() -> None:
+    turns, came, crowd = Turns(1), list[str](), list[asyncio.Task[None]]()
+    await turns.take(CAR)
+
+    async def take(device: str) -> None:
+        await turns.take(device)
+        came.append(device)
+
+    for device in [*[CAR] * 5, "car-8", "car-8", "car-9"]:
+        crowd.append(asyncio.create_task(take(device)))
+        await asyncio.sleep(0)
+    for _ in crowd:
+        turns.give_back()
+        await asyncio.sleep(0)
+    assert came == [CAR, "car-8", "car-9", CAR, "car-8", CAR, CAR, CAR]
+
+
+async def test_a_turn_that_comes_to_a_download_that_ends_goes_to_the_next() -> None:
+    turns = Turns(1)
+    await turns.take(CAR)
+    ended, gone, after = (asyncio.create_task(turns.take(CAR)) for _ in range(3))
+    await asyncio.sleep(0)
+    ended.cancel()
+    await asyncio.sleep(0)
+    turns.give_back()  # to the second
+    gone.cancel()
+    async with asyncio.timeout(LONG):
+        await after
+
+
 async def test_a_turn_that_does_not_come_is_said_before_the_first_byte(
     stored: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downloads, "WAIT", 0.05)
     turns = Turns(1)
-    await turns.take(None)
+    await turns.take(CAR)
     with pytest.raises(Problem) as raised:
-        await whole(Downloads(turns).blocks(stored.read, Extent(0, 1)))
+        await whole(Downloads(turns).blocks(stored.read, Extent(0, 1), CAR))
     assert raised.value.kind is Kind.BUSY
     assert int(raised.value.headers["Retry-After"]) >= 1
     turns.give_back()
-    assert await whole(Downloads(turns).blocks(stored.read, Extent(0, 1))) == CONTENT[:1]
+    assert await whole(Downloads(turns).blocks(stored.read, Extent(0, 1), CAR)) == CONTENT[:1]
 
 
 @pytest.mark.parametrize("size", [1, 2 * AHEAD], ids=["from memory", "as it comes"])
@@ -163,7 +195,7 @@ async def test_a_client_that_goes_away_gives_its_turn_back(stored: Object, size:
     turns = Turns(1)
 
     async def read() -> None:
-        async with aclosing(Downloads(turns).blocks(stored.read, Extent(0, SIZE))) as blocks:
+        async with aclosing(Downloads(turns).blocks(stored.read, Extent(0, SIZE), CAR)) as blocks:
             await stalled(blocks, size)
             await asyncio.sleep(LONG)
 
@@ -173,7 +205,7 @@ async def test_a_client_that_goes_away_gives_its_turn_back(stored: Object, size:
     with suppress(asyncio.CancelledError):
         await task
     assert stored.open == 0
-    await turns.take(0.1)
+    await turns.take(CAR, 0.1)
 
 
 @pytest.mark.parametrize("at", [0, BLOCK, 2 * AHEAD])
@@ -181,8 +213,8 @@ async def test_what_the_store_says_comes_through_and_gives_the_turn_back(stored:
     stored.fails_at = at
     turns = Turns(1)
     with pytest.raises(ObjectNotFound):
-        await whole(Downloads(turns).blocks(stored.read, Extent(0, SIZE)))
-    await turns.take(0.1)
+        await whole(Downloads(turns).blocks(stored.read, Extent(0, SIZE), CAR))
+    await turns.take(CAR, 0.1)
 
 
 async def test_an_answer_without_bytes_is_not_asked_for_again_and_again() -> None:
@@ -191,4 +223,4 @@ async def test_an_answer_without_bytes_is_not_asked_for_again_and_again() -> Non
             yield block
 
     with pytest.raises(StoreUnavailable):
-        await whole(Downloads().blocks(nothing, Extent(0, 1)))
+        await whole(Downloads().blocks(nothing, Extent(0, 1), CAR))
