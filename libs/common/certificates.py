@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 
 FORWARDED = "x-forwarded-client-cert"  # Envoy's: elements with commas between, of pairs with semicolons between
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_PAIR = r"\s*([A-Za-z][A-Za-z0-9-]*|[0-9.]+)=((?:[^,+\"\\]|\\.)*)"  # attributes have any name: emailAddress, 1.2.3
-_NAME = re.compile(f"{_PAIR}(?:[,+]{_PAIR})*")
+# Possessive (`*+`), and without a need for the last quote: each character is looked at once.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"?')
+_SUBJECT = re.compile(r'(?:^|;)Subject="((?:[^"\\]|\\.)*+)"')
+_PAIR = r"\s*([A-Za-z][A-Za-z0-9-]*|[0-9.]+)=((?:[^,+\"\\]|\\.)*+)"  # attributes have any name: emailAddress, 1.2.3
+_NAME = re.compile(f"{_PAIR}(?:[,+]{_PAIR})*+")
 
 
 class Uncertified(Exception):
@@ -52,5 +54,5 @@ def forwarded_subject(header: str) -> str:
     bare = _QUOTED.sub('""', header)
     if "," in bare or bare.count("Subject=") != 1:
         return ""
-    match = re.search(r"(?:^|;)Subject=" + _QUOTED.pattern, header)
+    match = _SUBJECT.search(header)
     return match[1] if match else ""

@@ -19,7 +19,7 @@ def parse_digests(name: str, field: str | None) -> dict[str, bytes]:
     for member in field.split(",") if field else ():
         match = _MEMBER.fullmatch(member)
         if not match:
-            raise _bad(name, f"{member.strip()!r} is not like 'sha-256=:BASE64:'")
+            raise _bad(name, f"{member.strip()[:80]!r} is not like 'sha-256=:BASE64:'")
         algorithm, encoded = match.groups()
         if algorithm in SIZES:
             found[algorithm] = _decode(name, algorithm, encoded)

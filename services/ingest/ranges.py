@@ -6,7 +6,8 @@ from email.utils import formatdate
 from libs.common.extents import Extent
 from libs.common.problems import Kind, Problem
 
-_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})", re.IGNORECASE)
+# Possessive (`*+`): where two runs of spaces can touch, a search that gives back would be quadratic.
+_RANGE = re.compile(r"bytes\s*+=\s*+([0-9]{0,19}+)\s*+-\s*+([0-9]{0,19}+)", re.IGNORECASE)
 
 
 def parse_range(field: str | None, total_size: int, available: int) -> Extent | None:

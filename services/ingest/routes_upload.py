@@ -32,7 +32,9 @@ from services.ingest.state import Ingest, ingest
 from services.ingest.wire import HEADER, Claim, parse_content_range, parse_header, refuse_unreachable
 from services.ingest.writing import Ack, Chunk
 
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~\w-]+/[!#$%&'*+.^_`|~\w-]+[ -~]{0,200}", re.ASCII)  # RFC 9110, section 8.3.1
+MAX_MEDIA_TYPE = 1024  # bytes; stores keep 2 KiB of metadata with an object
+# RFC 9110, section 8.3.1; the lengths: RFC 6838, section 4.2
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~\w-]{1,127}+/[!#$%&'*+.^_`|~\w-]{1,127}+[ -~]{0,200}+", re.ASCII)
 _NO_TYPE = {"application/octet-stream", "application/x-www-form-urlencoded"}  # what clients send unasked
 _PROBLEMS = problem_responses(
     Kind.MALFORMED_CHUNK,
@@ -97,6 +99,7 @@ async def upload(
     if whole and "sha-256" not in whole:
         raise Problem(Kind.BAD_DIGEST, "Repr-Digest must hold a sha-256 digest: it is the one that is checked.")
     sent = parse_digests("Content-Digest", content_digest)
+    content_type = media_type(request.headers.get("content-type", ""), filename)
     length = declared_length(request)
     admit = partial(state.quotas.admit, file, total, visit.allowance)
     if not state.writer.knows(file):
@@ -119,7 +122,6 @@ async def upload(
     async with receive(blocks, claim.extent, part_size(total), sent, prefix, state.budget) as received:
         verify(received, claim, sent)
         RECEIVED.inc(claim.extent.length)
-        content_type = media_type(request.headers.get("content-type", ""), filename)
         pin = Pin.parse(if_match, if_none_match)
         declared = whole["sha-256"].hex() if whole else ""
         chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, content_type, admit)
@@ -216,7 +218,9 @@ def verify(received: Received, claim: Claim, sent: dict[str, bytes]) -> None:
 
 def media_type(sent: str, filename: str) -> str:
     """The file's media type: what the client says, or what the name suggests. It is stored and sent back, so
-    what is not a media type does not count."""
+    what is not a media type does not count. Raises BAD_REQUEST for one that no store would keep."""
+    if len(sent) > MAX_MEDIA_TYPE:
+        raise Problem(Kind.BAD_REQUEST, f"Content-Type has {len(sent)} bytes; at most {MAX_MEDIA_TYPE} are allowed.")
     if _MEDIA_TYPE.fullmatch(sent) and sent.partition(";")[0].strip().lower() not in _NO_TYPE:
         return sent
     return type_of(filename)

@@ -38,7 +38,7 @@ def parse_content_range(field: str, total_size: int) -> Claim:
         return Claim(Extent(0, 0))
     match = _CONTENT_RANGE.fullmatch(field.strip())
     if not match:
-        raise Problem(Kind.BAD_RANGE, f"Content-Range is {field!r}; it must be like 'bytes 0-1048575/2000000000'.")
+        raise Problem(Kind.BAD_RANGE, f"Content-Range is {field[:80]!r}; it must be like 'bytes 0-1048575/2000000000'.")
     start, end, total = map(int, match.groups())
     if total != total_size:
         raise Problem(Kind.BAD_RANGE, f"Content-Range says {total} bytes in all, total_size says {total_size}.")

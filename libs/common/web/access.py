@@ -68,6 +68,8 @@ class RequestShell:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # No route reads cookies, but FastAPI does for each, and Python's parser is quadratic (CVE-2024-7592).
+        scope["headers"] = [field for field in scope["headers"] if field[0] != b"cookie"]
         exchange = _Exchange(scope, _request_id(scope), perf_counter())
         with self._span(exchange) as span:
             structlog.contextvars.clear_contextvars()

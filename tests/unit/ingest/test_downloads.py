@@ -204,10 +204,17 @@ async def test_an_unknown_file_is_not_there(device: Device) -> None:
         ("text/pläin", "a.txt", "text/plain"),
         ("text/plain; x=\x01", "a", "application/octet-stream"),
         ("text/plain; x=" + "y" * 1000, "a", "application/octet-stream"),
+        ("t" * 128 + "/plain", "a", "application/octet-stream"),
+        ("t" * 127 + "/" + "p" * 127, "a", "t" * 127 + "/" + "p" * 127),
     ],
 )
 def test_the_media_type_is_the_one_sent_or_the_one_of_the_name(sent: str, filename: str, kept: str) -> None:
     assert media_type(sent, filename) == kept
+
+
+async def test_a_media_type_that_no_store_would_keep_is_refused_and_nothing_is_stored(device: Device) -> None:
+    refused(await device.chunk("a", CONTENT, 0, 5, {"Content-Type": "a/" + "b" * 3000}), 400, "bad-request")
+    refused(await device.status("a"), 404, "not-found")
 
 
 async def test_the_media_type_of_an_open_upload_is_known_too(device: Device) -> None:
