@@ -12,6 +12,7 @@ ADVICE: dict[Kind, str] = {
     Kind.DIGEST_MISMATCH: f"{_AGAIN}, 3 times at most: it was damaged on its way. Then the digest is made wrong.",
     Kind.BAD_DIGEST: f"{_STOP}: the field cannot be read, or `Repr-Digest` has no sha-256.",
     Kind.BAD_RANGE: f"{_STOP}: start, end and total_size contradict one another.",
+    Kind.CHUNK_TOO_SMALL: "Send chunks of at least `least` bytes from here on; what was acknowledged stays.",
     Kind.BAD_TOTAL_SIZE: f"{_STOP}: total_size is not a whole number of bytes.",
     Kind.OFFSET_TOO_LARGE: f"{_STOP} with the header form: a file over 4 GiB needs `Content-Range`.",
     Kind.BAD_FILENAME: f"{_STOP}: choose another name; `detail` says what is wrong with this one.",

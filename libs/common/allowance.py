@@ -30,6 +30,7 @@ class Allowance(Share):
 
     open_uploads: int = Field(0, ge=0, description="Files that are being uploaded.")
     stored_bytes: int = Field(0, ge=0, description="Of all its files; an upload counts whole from its first chunk on.")
+    stored_files: int = Field(0, ge=0, description="Complete, parked and rejected files, and uploads in progress.")
 
 
 def check_classes(classes: Mapping[str, Allowance]) -> Mapping[str, Allowance]:

@@ -21,6 +21,7 @@ class Kind(ProblemType, Enum):
     DIGEST_MISMATCH = ProblemType("digest-mismatch", 400, "The content does not match its digest")
     BAD_DIGEST = ProblemType("bad-digest", 400, "The digest field cannot be used")
     BAD_RANGE = ProblemType("bad-range", 400, "The byte range is not valid")
+    CHUNK_TOO_SMALL = ProblemType("chunk-too-small", 400, "The chunk is too small")
     BAD_TOTAL_SIZE = ProblemType("bad-total-size", 400, "The total size is not valid")
     OFFSET_TOO_LARGE = ProblemType("offset-too-large", 400, "The 9-byte header cannot address this file")
     BAD_FILENAME = ProblemType("bad-filename", 400, "The filename is not valid")

@@ -169,6 +169,12 @@ class Settings(BaseSettings):
 
     # -- ingest
     max_chunk_size: int = Field(64 * 2**20, gt=0, description="Largest payload of one request.")
+    min_chunk_size: int = Field(
+        1024,
+        ge=0,
+        description="Least payload of a chunk that neither ends the file nor fills a gap, once its upload has 10,000 "
+        "chunks. 0: none.",
+    )
     max_file_size: int = Field(2**40, gt=0, description="Largest total_size.")
     memory_budget: int = Field(
         128 * 2**20, ge=0, description="Payload bytes that one ingest process holds in memory; the rest spools to disk."

@@ -44,6 +44,10 @@ class Usage:
     def used(self) -> int:
         return sum(self.sizes.values()) + self.rejected.total()
 
+    @property
+    def names(self) -> set[str]:
+        return self.sizes.keys() | self.rejected.keys()
+
     def begin(self, name: str, total_size: int) -> None:
         if name not in self.sizes:
             self.sizes[name] = total_size
@@ -54,11 +58,14 @@ class Usage:
         repeated."""
         if name in self.sizes:
             return None
-        most, room = allowance.open_uploads, allowance.stored_bytes
+        most, room, count = allowance.open_uploads, allowance.stored_bytes, allowance.stored_files
         if most and len(self.open) >= most:
             names = sorted(self.open)[:_SHOWN]
             detail = f"{len(self.open)} uploads are open, of {most} allowed. Finish or cancel one first: {names}"
             return Problem(Kind.TOO_MANY_UPLOADS, detail, headers=later(15), open=names, limit=most)
+        if count and len(self.names) >= count:
+            detail = f"{len(self.names)} of {count} files are there. Make room with DELETE /files/{{filename}}."
+            return Problem(Kind.QUOTA_EXCEEDED, detail, files_stored=len(self.names), files_allowed=count)
         if room and self.used + total_size > room:
             held = (Counter(self.sizes) + self.rejected).most_common(_SHOWN)
             largest = [name for name, _ in held]
@@ -88,7 +95,7 @@ class Quotas:
     async def admit(self, file: FileId, total_size: int, allowance: Allowance) -> None:
         """Reserve what an upload needs, unless it has begun already. Raises QUOTA_EXCEEDED and TOO_MANY_UPLOADS, and
         StoreUnavailable. What is published to the fleet counts for nobody."""
-        if file.owner == FLEET or not (allowance.open_uploads or allowance.stored_bytes):
+        if file.owner == FLEET or not (allowance.open_uploads or allowance.stored_bytes or allowance.stored_files):
             return
         owner = self._owner(file.owner)
         async with owner.line.turn():

@@ -42,6 +42,7 @@ _PROBLEMS = problem_responses(
     Kind.DIGEST_MISMATCH,
     Kind.BAD_DIGEST,
     Kind.BAD_RANGE,
+    Kind.CHUNK_TOO_SMALL,
     Kind.BAD_TOTAL_SIZE,
     Kind.OFFSET_TOO_LARGE,
     Kind.BAD_FILENAME,

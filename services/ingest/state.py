@@ -9,6 +9,7 @@ from libs.common.clock import Clock
 from libs.common.layout import new_replica
 from libs.common.settings import Settings
 from libs.common.store import Buckets
+from libs.common.uploads.least import LeastSize
 from services.ingest.cancelling import Canceller
 from services.ingest.downloads import Downloads
 from services.ingest.gate import Gate
@@ -48,7 +49,7 @@ class Ingest:
         BUDGET.set(settings.memory_budget)
         return cls(
             settings,
-            ChunkWriter(buckets, bus, clock, views, CHUNKS),
+            ChunkWriter(buckets, bus, clock, views, CHUNKS, LeastSize(settings.min_chunk_size)),
             FileReader(buckets, clock),
             Downloads(),
             FileLister(buckets),

@@ -34,6 +34,7 @@ class View:
     partials: list[Source] = field(default_factory=list)
     declaring: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
+    chunks: int = 0  # that this replica knows of
 
     @property
     def total_size(self) -> int:
@@ -223,7 +224,8 @@ class Views:
         stock = await take_stock(self._buckets, seen)
         # Looked for last: a file that is completed meanwhile loses its chunks only after it is there.
         done = await self._complete(seen)
-        return done or View(seen, stock.durable, [s for s in stock.sources if s.is_partial])
+        partials = [source for source in stock.sources if source.is_partial]
+        return done or View(seen, stock.durable, partials, chunks=len(stock.sources) - len(partials))
 
     async def _complete(self, seen: Look) -> Complete | None:
         info = await complete_file(self._buckets.perm, seen.file)

@@ -19,6 +19,7 @@ from libs.common.gather import (
 from libs.common.layout import FileId, chunk_key, digest_fact, fact_key, new_attempt, part_size, total_size_of
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectNotFound, StoreUnavailable
+from libs.common.uploads.least import ANY_SIZE, LeastSize
 from libs.common.uploads.payload import Payload, Stored
 from libs.common.uploads.pins import NO_PIN, Pin
 from libs.common.uploads.turns import Turns
@@ -67,13 +68,22 @@ class _Changed(Exception):
 class ChunkWriter:
     """Makes chunks durable and acknowledges them."""
 
-    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, views: Views, watch: Watch = UNWATCHED) -> None:
+    def __init__(
+        self,
+        buckets: Buckets,
+        bus: EventBus,
+        clock: Clock,
+        views: Views,
+        watch: Watch = UNWATCHED,
+        least: LeastSize = ANY_SIZE,
+    ) -> None:
         self._buckets = buckets
         self._bus = bus
         self._clock = clock
         self._views = views
         self._watch = watch
         self._turns = Turns(clock)
+        self._least = least
 
     def knows(self, file: FileId) -> bool:
         """Whether this replica has seen an upload of the file, which may have ended since."""
@@ -153,6 +163,9 @@ class ChunkWriter:
         with self._watch.step("store"):
             await self._declare(chunk, view)
             mine = await self._pieces(chunk, view, coverage(stored).missing(chunk.extent))
+            if mine:
+                self._least.check(chunk.extent, view.total_size, view.durable, view.chunks)
+            view.chunks += len(mine)
             await self._put_all(chunk.file, entry, view, mine)
         with self._watch.step("acknowledge"):
             try:

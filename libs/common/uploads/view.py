@@ -32,6 +32,7 @@ class View:
     durable: Extents = field(default_factory=Extents)
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
     gap_listed_at: float = -inf  # when a listing behind the known prefix found nothing, on this process's clock
+    chunks: int = 0  # that this replica knows of
     users: int = 0
 
     def has_gap_before(self, extent: Extent, now: float) -> bool:
@@ -109,7 +110,8 @@ class Views:
                 if not (seen.record and seen.record.state == "open"):
                     return seen
                 if not (known and _same_bytes(known.record, seen.record)):
-                    view.durable = (await take_stock(self._buckets, view.file, seen.record)).durable
+                    stock = await take_stock(self._buckets, view.file, seen.record)
+                    view.durable, view.chunks = stock.durable, len(stock.sources)
                     again = await self._records.look(view.file, seen)
                     if again.etag != seen.etag:
                         continue  # parking or finishing may have deleted what it replaced
@@ -119,7 +121,7 @@ class Views:
 
     def remember(self, view: View, seen: Look) -> None:
         """An upload that this replica has just opened: nothing of it is stored yet."""
-        view.seen, view.durable, view.gap_listed_at = seen, Extents(), -inf
+        view.seen, view.durable, view.gap_listed_at, view.chunks = seen, Extents(), -inf, 0
 
 
 def _same_bytes(known: Record | None, seen: Record) -> bool:

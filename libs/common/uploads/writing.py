@@ -24,6 +24,7 @@ from libs.common.store import (
 )
 from libs.common.uploads.compare import refuse_difference, refuse_difference_from_file
 from libs.common.uploads.layout import chunk_key, file_key, new_session, part_size
+from libs.common.uploads.least import ANY_SIZE, LeastSize
 from libs.common.uploads.outcomes import about, completed
 from libs.common.uploads.payload import Payload, Stored
 from libs.common.uploads.pins import NO_PIN, Pin
@@ -78,7 +79,14 @@ class ChunkWriter:
     """Makes chunks durable and acknowledges them."""
 
     def __init__(
-        self, buckets: Buckets, bus: EventBus, clock: Clock, *, views: int = 10_000, watch: Watch = UNWATCHED
+        self,
+        buckets: Buckets,
+        bus: EventBus,
+        clock: Clock,
+        *,
+        views: int = 10_000,
+        watch: Watch = UNWATCHED,
+        least: LeastSize = ANY_SIZE,
     ) -> None:
         """`views`: how many names it remembers."""
         self.buckets = buckets
@@ -88,6 +96,7 @@ class ChunkWriter:
         self.records = Records(buckets, clock)
         self.views = Views(buckets, self.records, clock, views)
         self.turns = Turns(clock)
+        self.least = least
 
     def knows(self, file: FileId) -> bool:
         """Whether this replica has seen an upload of the name, which may have ended since."""
@@ -359,6 +368,10 @@ class _Request:
         payload, digests = self._chunk.payload, self._chunk.digests
         cuts = [cut for extent in new for cut in split(extent, record.part_size)]
         pieces = [await payload.stored(cut, digests.get(cut, "")) for cut in cuts]
+        if pieces:
+            view = self._view
+            self._writer.least.check(self._chunk.extent, record.total_size, view.durable, view.chunks)
+            view.chunks += len(pieces)
         try:
             puts = (self._put_one(record, piece) for piece in pieces)
             for failure in await asyncio.gather(*puts, return_exceptions=True):

@@ -226,6 +226,17 @@ async def test_an_upload_reserves_its_room_and_507_says_what_to_delete(tmp_path:
         accepted(await device.chunk("small", CONTENT[:500]))
 
 
+async def test_a_device_has_so_many_files_whatever_their_size(tmp_path: Path) -> None:
+    """Empty files take no bytes, and are objects of the store all the same."""
+    async with limited(tmp_path, {"stored_files": 2}) as device:
+        await device.upload("empty", b"")
+        accepted(await device.chunk("open", CONTENT, 0, 1))
+        problem = refused(await device.chunk("more", b""), 507, "quota-exceeded")
+        assert (problem["files_stored"], problem["files_allowed"]) == (2, 2)
+        accepted(await device.chunk("open", CONTENT, 1))
+        await device.completed("open")
+
+
 async def test_what_is_deleted_makes_room(tmp_path: Path, hasty: None) -> None:
     async with limited(tmp_path, {"stored_bytes": 1500}) as device:
         await device.upload("old", CONTENT)
