@@ -11,7 +11,7 @@ FIRST ?= 0
 COUNT ?= 1000000
 JOBS ?= $(shell nproc)
 
-.PHONY: run test chaos lint format simulate soak bench alerts picture requirements clean
+.PHONY: run test chaos lint format simulate soak bench alerts picture requirements sbom clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
@@ -55,6 +55,12 @@ requirements: $(VENV)/dev.stamp
 		--no-annotate --extra build pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --extra build --extra dev pyproject.toml -o requirements/dev.txt
+
+# What the wheel brings, in CycloneDX: the project and every package that it is installed with.
+sbom: $(VENV)/dev.stamp
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible \
+		--of JSON -o dist/hiper.cdx.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -14,7 +14,7 @@ NEEDED = ["bash", "cat", "cut", "dirname", "env", "mkdir", "mktemp", "mv", "rm",
 
 WORKS = {
     "go": ': > "$GOBIN/helm"',
-    "apt-get": '[ "$1" = update ] || : > prometheus_1_all.deb',
+    "apt-get": '[ "$1" = update ] || : > "${!#}_1_all.deb"',
     "dpkg-deb": 'mkdir -p "$3/usr/bin"',
 }
 
