@@ -7,7 +7,7 @@ from libs.common.store import Buckets
 from libs.common.uploads.layout import run_key
 from libs.common.uploads.outcomes import parked
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import Look, Records
+from libs.common.uploads.records import Look, Records, session_of
 from libs.common.uploads.runs import write_run
 from libs.common.uploads.stock import Stock, take_stock
 from libs.common.watch import UNWATCHED, Watch
@@ -54,9 +54,16 @@ class Parker:
         )
         if not named:
             return False
+        await self._delete_leftover(named, record)
         event = parked(file, record, stock.durable.total())
         self._bus.publish(event)
         self._watch.told(event)
         await self._buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
         await self._buckets.perm.delete_many([key for key in record.runs if key not in runs.values()])
         return True
+
+    async def _delete_leftover(self, seen: Look, record: Record) -> None:
+        """A file of an upload before this one whose delete had no effect. No reader sees it, and it takes room."""
+        done = await self._records.file(seen.file)
+        if done and session_of(done) != record.session:
+            await self._records.delete_file(seen)

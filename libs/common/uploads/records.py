@@ -24,6 +24,7 @@ from libs.common.uploads.record import Record, parse
 # Seconds that a store may take from accepting a request to its effect, with the skew of its nodes' clocks, and a second
 # because HTTP dates are whole seconds. The only assumption about time that the store does not check itself.
 SLACK = 4.0
+_TRIES = 3  # how often a delete may be too late for its fence
 DATE = 1.5  # seconds by which two dates of the store may differ: HTTP cuts them to whole ones, and its nodes differ
 
 
@@ -136,13 +137,23 @@ class Records:
     async def delete_file(self, seen: Look, **changes: Any) -> Look | None:
         """Announce in the record that the file is being deleted, then delete it; None where somebody else was faster.
         Until `quiet` no file is made under the name: a copy of the request may still be on its way, answered or not."""
-        now = seen.store_time(self._clock.monotonic())
-        announced = await self.change(seen, quiet=now + LEASE + SLACK, **changes)
-        if announced:
-            # A sweep looks at the file again before it removes the record.
-            with suppress(FenceExpired, StoreUnavailable):
-                await self._perm.delete_many([file_key(seen.file)], fence=Fence(now))
+        announced = await self._announce_delete(seen, changes)
+        for _ in range(_TRIES):
+            if not announced:
+                break
+            try:
+                await self._perm.delete_many([file_key(seen.file)], fence=announced.fence)
+            except FenceExpired:
+                announced = await self._announce_delete(announced, {}) or announced
+                continue
+            except StoreUnavailable:
+                pass  # whoever finishes or parks the next upload of the name, or removes the record, looks at the file
+            break
         return announced
+
+    async def _announce_delete(self, seen: Look, changes: dict[str, Any]) -> Look | None:
+        now = seen.store_time(self._clock.monotonic())
+        return await self.change(seen, quiet=now + LEASE + SLACK, **changes)
 
     async def remove(self, seen: Look) -> None:
         """Delete a closed record of which nothing is left to be said, by a request that is sent once."""
