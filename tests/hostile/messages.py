@@ -66,6 +66,9 @@ FRAMINGS = {
     "chunk extensions": Framing((TE,), chunk(HIDDEN, extension=';a=b;c="d;e"') + b"0;f\r\n\r\n", HIDDEN),
     "trailer fields": Framing((TE,), chunk(HIDDEN) + f"0\r\n{SUBJECT}: {FORGED}\r\n\r\n".encode(), HIDDEN),
     "trailer fields that frame": Framing((TE,), chunk(HIDDEN) + b"0\r\nContent-Length: 9\r\n\r\n", HIDDEN, good=False),
+    "a trailer field that closes": Framing(
+        (TE,), chunk(HIDDEN) + b"0\r\nConnection: close\r\n\r\n", HIDDEN, good=False
+    ),
     "underscores": Framing((SIZE, "Transfer_Encoding: chunked", "Content_Length: 0"), HIDDEN, HIDDEN),
     "a length and chunks": bad("Content-Length: 5", TE),
     "chunks and a length": bad(TE, SIZE),
@@ -160,8 +163,9 @@ SINGLE = (
         Message("POST", "/early/a", None), get("/read/b"),
     )),
     Odd("another behind the last", head("GET", "/read/last", "Connection: close") + HIDDEN, (get("/read/last"),)),
-    Odd("two different hosts behind an upgrade", head("POST", "/early/c", "Host: y", *UPGRADE, SIZE) + HIDDEN, (
-        Message("POST", "/early/c", None),
-    )),
+    Odd("two different hosts behind an upgrade", head("POST", "/early/c", "Host: y", *UPGRADE, SIZE) + HIDDEN),
+    Odd("two different hosts", head("GET", "/read/a", "Host: y")),
+    Odd("one host twice", head("GET", "/read/a", "Host: x")),
+    Odd("two hosts in HTTP/1.0", head("GET", "/read/a", "Host: x", version="HTTP/1.0")),
 )  # fmt: skip
 CORPUS = (*combined(), *SINGLE)

@@ -96,6 +96,15 @@ class MessageProtocol(HttpToolsProtocol):
             self._body_comes()
             self._enter(Phase.IDLE)
             super().on_message_complete()
+            if not self.parser.should_keep_alive():  # said in a trailer field: the parser reads no further request
+                self._leave()
+
+    def _leave(self) -> None:
+        """End the connection behind the answer to this message."""
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def _body_comes(self) -> None:
         if self.expect_100_continue and not self.cycle.response_started:
@@ -107,9 +116,9 @@ class MessageProtocol(HttpToolsProtocol):
 
 
 def _is_plain(version: str, method: bytes, fields: list[tuple[bytes, bytes]]) -> bool:
-    """Whether everybody reads the message in one way: HTTP/1.0 or 1.1, with a host (RFC 9112, section 3.2), and with no
-    coding but `chunked` once."""
-    names = {name for name, _ in fields}
+    """Whether everybody reads the message in one way: HTTP/1.0 or 1.1, with one host (RFC 9112, section 3.2), and with
+    no coding but `chunked` once."""
+    hosts = sum(name == b"host" for name, _ in fields)
     codings = [value.lower() for name, value in fields if name == b"transfer-encoding"]
-    named = b"host" in names or version == "1.0"
+    named = hosts == 1 or (version == "1.0" and not hosts)
     return version in ("1.0", "1.1") and named and codings in ([], [b"chunked"]) and method != b"CONNECT"
