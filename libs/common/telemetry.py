@@ -11,7 +11,7 @@ from logging.handlers import WatchedFileHandler
 from textwrap import indent
 from types import TracebackType
 from typing import Any, TextIO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from pydantic import SecretStr
@@ -66,7 +66,8 @@ class Redactor:
         values = (getattr(settings, name) for name in Settings.model_fields)
         secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         passwords = [urlsplit(secret).password or "" for secret in secrets if "://" in secret]
-        self._secrets = forms([*(secret for secret in secrets if "://" not in secret), *passwords])
+        plain = [secret for secret in secrets if "://" not in secret]
+        self._secrets = forms([*plain, *passwords, *map(unquote, passwords)])
 
     def __call__(self, _logger: WrappedLogger, _method: str, line: Any) -> str:
         return redact(line, self._secrets)

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
@@ -168,6 +168,27 @@ def test_a_secret_of_the_settings_is_in_no_line_however_it_got_there(
     assert "with%20" not in written
     assert "password-of-the-broker" not in written
     assert "hush" not in written
+    assert "Traceback" in written
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_nor_is_one_of_odd_characters_however_a_line_writes_them(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    secret = "Gr\u00f6\u00dfe \\ \" ' & + of more than thirty-two bytes"
+    url = "amqp://hiper:p%40ss%2Fword-of-the-broker@broker/"
+    configure_logging(plain_settings(log_format=log_format, admin_secret=secret, rabbitmq_url=url))
+    log = structlog.stdlib.get_logger("hiper")
+    log.info("as it is", where=secret, listed=[secret], held={"a": {"b": secret}}, raw=secret.encode())
+    log.info("quoted", once=repr(secret), twice=repr({"a": repr(secret)}), document=json.dumps({"a": secret}))
+    log.info("encoded", form=quote_plus(secret), path=quote(secret), broker="p@ss/word-of-the-broker")
+    try:
+        raise RuntimeError(f"refused: {secret!r}")
+    except RuntimeError:
+        log.exception("failed")
+    written = capsys.readouterr().err
+    assert "thirty" not in written
+    assert "word-of-the-broker" not in written
     assert "Traceback" in written
 
 
