@@ -4,11 +4,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.backends import MinioServer, RabbitmqServer, docker_available, minio_server, rabbitmq_server
 
 REQUIRED = os.environ.get("E2E") == "required"
 _left_out: list[str] = []
+
+# How long one example takes says more of the machine's load than of the code.
+settings.register_profile("load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("load")
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,7 @@ MIB = 2**20
 PART = 5 * MIB  # bytes, the least that S3 takes for any part but the last
 PAST_THE_LEASE = LEASE + 1.1  # seconds
 
-settings.register_profile(
-    "store", max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+settings.register_profile("store", max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def keys_of(store: ObjectStore, prefix: str = "") -> list[str]:

@@ -52,9 +52,7 @@ READING = INGEST.include(path_regex="{filename}", method=["GET", "HEAD"])
 PROTECTED = INGEST.include(func=lambda ctx: "security" in ctx.operation.definition.raw)
 PROTECTED_AUTH = AUTH.include(func=lambda ctx: "security" in ctx.operation.definition.raw)
 OPEN = {"/livez", "/readyz", "/metrics", "/token", "/.well-known/jwks.json"}
-bounded = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+bounded = settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

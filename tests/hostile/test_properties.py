@@ -24,7 +24,7 @@ from services.ingest.wire import Claim, parse_content_range, parse_header
 from tests.hostile.serving import served
 from tests.unit.ingest.running import token_for
 
-quick = settings(deadline=None, database=None)
+quick = settings(database=None)
 near = st.integers(0, 40) | st.sampled_from([2**31 - 1, 2**31, 2**32 - 1])
 
 
@@ -169,7 +169,7 @@ def chunk(http: httpx.Client, name: str, content: bytes, start: int, end: int, d
     return http.post("/upload", params={"filename": name, "total_size": total}, content=body, headers=headers)
 
 
-@settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_an_upload_is_what_a_simple_model_says(http: httpx.Client, steps: list[tuple[int, int, bytes, str]]) -> None:
     """Chunks in any order, overlapping, with other bytes and with damage: the model is a dictionary of bytes."""
@@ -207,7 +207,7 @@ def check(http: httpx.Client, name: str, model: dict[int, int]) -> None:
         assert answer.content == bytes(model[at] for at in range(prefix(model)))
 
 
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
 @given(
     path=st.binary(max_size=12)
     | st.sampled_from([b"..", b"../../etc/passwd", b"..\\..", b"%2e%2e/", b"\xff", b"a/../b"]),

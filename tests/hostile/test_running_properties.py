@@ -31,7 +31,7 @@ near = st.integers(0, SIZE + 4) | st.sampled_from([2**31, 2**32 - 1, 2**63, 2**6
 field_text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40).map(
     str.strip  # the client library sends no others
 )
-some = settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=40, database=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def locked(root: Path) -> Iterator[None]:
 
 class TestOrder:
     @given(keys=key_sets(), data=st.data())
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     def test_a_walk_is_what_sorting_the_keys_says(
         self, tmp_path_factory: pytest.TempPathFactory, keys: list[str], data: st.DataObject
     ) -> None:

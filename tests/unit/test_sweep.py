@@ -139,7 +139,7 @@ PLACES = [("a", name) for name in NAMES] + [(name, "a") for name in NAMES[1:]]
 some_places = st.sets(st.sampled_from(PLACES), max_size=8)
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(with_facts=some_places, with_chunks=some_places)
 @example(with_facts={("a", "a-b"), ("a", "a")}, with_chunks={("a", "a")})
 @example(with_facts={("a-b", "a")}, with_chunks={("a", "a"), ("a-b", "a")})

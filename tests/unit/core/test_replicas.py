@@ -22,7 +22,7 @@ Chunks = list[tuple[int, int, bool]]
 chunks = st.lists(st.tuples(st.integers(0, TOTAL - 1), st.integers(1, 10), st.booleans()), min_size=1, max_size=12)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=chunks)
 async def test_every_offset_is_the_durable_prefix_whoever_takes_the_chunk(
     tmp_path_factory: pytest.TempPathFactory, sent: Chunks

@@ -121,7 +121,6 @@ class TestAnySequence:
 
     @settings(
         max_examples=40,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(sent=chunks)
