@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 from libs.common.extents import Extent, Extents
 from libs.common.layout import (
+    ChunkKey,
     FileId,
+    RunKey,
     chunks_prefix,
     digests_prefix,
     fact_key,
     file_key,
     parse_chunk_key,
+    parse_digest_key,
     parse_run_key,
     part_count,
     part_extent,
@@ -24,6 +27,7 @@ from libs.common.layout import (
 )
 from libs.common.look import Look
 from libs.common.names import type_of
+from libs.common.ours import ours, walk_ours
 from libs.common.store import (
     Buckets,
     ObjectInfo,
@@ -33,7 +37,6 @@ from libs.common.store import (
     StoreUnavailable,
     UploadNotFound,
     list_all,
-    walk,
 )
 
 AT_ONCE = 8  # small pieces that are fetched at once
@@ -102,7 +105,7 @@ async def chunks_of_part(temp: ObjectStore, file: FileId, sessions: Iterable[str
     """The chunk objects that lie in one part."""
     found: list[Source] = []
     for session in sessions:
-        found += [_chunk(temp, info) for info in await list_all(temp, part_prefix(file, session, part))]
+        found += [_chunk(temp, *at) async for at in walk_ours(temp, part_prefix(file, session, part), parse_chunk_key)]
     return found
 
 
@@ -114,20 +117,18 @@ async def chunks_outside(
     while True:
         while part in assembled:
             part += 1
-        async for info in walk(temp, prefix, f"{prefix}{part:05d}/"):
-            source = _chunk(temp, info)
-            at = parse_chunk_key(info.key).part
-            if at in assembled:
-                part = at
+        async for key, info in walk_ours(temp, prefix, parse_chunk_key, f"{prefix}{part:05d}/"):
+            if key.part in assembled:
+                part = key.part
                 break
-            yield source
+            yield _chunk(temp, key, info)
         else:
             return
 
 
 async def partial_runs(perm: ObjectStore, file: FileId, total_size: int | None = None) -> list[Source]:
     """The runs of the partial file, all or those of an upload of `total_size` bytes."""
-    found = [_run(perm, info) for info in await list_all(perm, partials_prefix(file))]
+    found = [_run(perm, *at) async for at in walk_ours(perm, partials_prefix(file), parse_run_key)]
     return [run for run in found if total_size is None or total_size_of(run.session) == total_size]
 
 
@@ -147,7 +148,7 @@ async def media_type(temp: ObjectStore, look: Look) -> str:
 
 async def rejected_runs(perm: ObjectStore, file: FileId) -> list[Source]:
     """What is kept of uploads whose declared digest did not match."""
-    return [_run(perm, info) for info in await list_all(perm, rejected_prefix(file))]
+    return [_run(perm, *at) async for at in walk_ours(perm, rejected_prefix(file), parse_run_key)]
 
 
 async def gather(buckets: Buckets, look: Look, assembled: Collection[int] = ()) -> list[Source]:
@@ -185,8 +186,8 @@ async def complete_file(perm: ObjectStore, file: FileId) -> ObjectInfo | None:
 
 async def checked_digest(perm: ObjectStore, file: FileId, session: str) -> str:
     """The SHA-256 in hex that was declared for a complete file and found right; empty where none was declared."""
-    page = await perm.list(digests_prefix(file, session), limit=1)
-    return page.objects[0].key.rpartition("/")[2] if page.objects else ""
+    page = await perm.list(digests_prefix(file, session))
+    return next((digest for digest, _ in ours(page.objects, parse_digest_key)), "")
 
 
 async def partial_keys(perm: ObjectStore, file: FileId) -> list[str]:
@@ -274,11 +275,9 @@ def full_parts(total_size: int, covered: Extents, parts: Iterable[int]) -> list[
     return [part for part in parts if part < count and covered.covers(part_extent(total_size, part))]
 
 
-def _chunk(temp: ObjectStore, info: ObjectInfo) -> Source:
-    key = parse_chunk_key(info.key)
+def _chunk(temp: ObjectStore, key: ChunkKey, info: ObjectInfo) -> Source:
     return Source(key.extent, temp, info.key, info.modified, key.session, key.digest)
 
 
-def _run(perm: ObjectStore, info: ObjectInfo) -> Source:
-    key = parse_run_key(info.key)
+def _run(perm: ObjectStore, key: RunKey, info: ObjectInfo) -> Source:
     return Source(key.extent, perm, info.key, info.modified, key.session)

@@ -2,22 +2,29 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from libs.common.layout import (
+    RunKey,
+    SessionFact,
     fanout,
     files_prefix,
+    parse_file_key,
     parse_run_key,
+    parse_session_key,
     partials_root,
     rejected_root,
     sessions_root,
 )
 from libs.common.look import group
-from libs.common.store import Buckets, ObjectInfo, walk
+from libs.common.ours import walk_ours
+from libs.common.store import Buckets, ObjectInfo
 
 # In the order in which an upload can go on: what leaves one of them while they are read is met in a later one.
 Section = Literal["pending", "partial", "rejected", "complete"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
+K = TypeVar("K", SessionFact, RunKey)
+Found = tuple[K, ObjectInfo]
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ async def holds_anything(buckets: Buckets, owner: str) -> bool:
 
 async def _pending(buckets: Buckets, owner: str, after: str) -> AsyncIterator[Holding]:
     prefix = sessions_root(fanout(owner), owner)
-    async for name, infos in by_name(walk(buckets.temp, prefix, beyond(prefix, after)), 3):
+    async for name, found in by_name(walk_ours(buckets.temp, prefix, parse_session_key, beyond(prefix, after))):
+        infos = [info for _, info in found]
         sessions = [session for session in group(infos).values() if session.is_open or session.closing]
         if sessions:  # else only a fact is there that came late
             size = max(session.total_size for session in sessions)
@@ -65,27 +73,28 @@ async def _pending(buckets: Buckets, owner: str, after: str) -> AsyncIterator[Ho
 
 
 async def _runs(buckets: Buckets, prefix: str, section: Section, after: str) -> AsyncIterator[Holding]:
-    async for name, infos in by_name(walk(buckets.perm, prefix, beyond(prefix, after)), 2):
-        size = sum(parse_run_key(info.key).extent.length for info in infos)
-        yield Holding(name, section, size, min(info.modified for info in infos))
+    async for name, found in by_name(walk_ours(buckets.perm, prefix, parse_run_key, beyond(prefix, after))):
+        size = sum(key.extent.length for key, _ in found)
+        yield Holding(name, section, size, min(info.modified for _, info in found))
 
 
 async def _complete(buckets: Buckets, owner: str, after: str) -> AsyncIterator[Holding]:
     prefix = files_prefix(owner)
-    async for info in walk(buckets.perm, prefix, f"{prefix}{after}" if after else ""):
-        yield Holding(info.key.removeprefix(prefix), "complete", info.size, info.modified)
+    async for file, info in walk_ours(buckets.perm, prefix, parse_file_key, f"{prefix}{after}" if after else ""):
+        yield Holding(file.filename, "complete", info.size, info.modified)
 
 
-async def by_name(objects: AsyncIterator[ObjectInfo], segment: int) -> AsyncIterator[tuple[str, list[ObjectInfo]]]:
-    """Runs of objects with the same filename, which is the given segment of their keys."""
-    name, run = "", list[ObjectInfo]()
-    async for info in objects:
-        here = info.key.split("/")[segment]
-        if run and here != name:
+async def by_name(
+    objects: AsyncIterator[tuple[K, ObjectInfo]],
+) -> AsyncIterator[tuple[str, list[tuple[K, ObjectInfo]]]]:
+    """Runs of objects with the same filename."""
+    name, run = "", list[Found[K]]()
+    async for key, info in objects:
+        if run and key.file.filename != name:
             yield name, run
             run = []
-        name = here
-        run.append(info)
+        name = key.file.filename
+        run.append((key, info))
     if run:
         yield name, run
 

@@ -28,10 +28,13 @@ Every bucket that a service writes to (written and deleted when it starts, to se
 """
 
 import hashlib
+import re
 import secrets
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 from libs.common.extents import Extent
+from libs.common.names import valid_filename, valid_owner
 
 MIN_PART_SIZE = 8 * 1024 * 1024  # bytes
 MAX_PARTS = 10_000  # of a multipart upload, by the S3 API
@@ -41,6 +44,18 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 REVOKED = "revoked.json"
 DEVICES = "devices/"
 PROBE = "probe"
+_SESSION = re.compile(r"[0-9]{1,16}-[^/]+")
+_FACT = re.compile(
+    r"open|writer/[^/]+|digest/sha-256/[0-9a-f]{64}|assembly/.+|(closing|closed)/(cancel|park|reject)", re.DOTALL
+)
+_CHUNK = re.compile(r"([0-9]{5})/([0-9]{16})-([0-9]{8,16})-([0-9a-f]{16})(-[0-9a-f]+)?")
+_RUN = re.compile(r"([0-9]{16})-([0-9]{1,16})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ForeignKey(ValueError):
+    """The key is none that this module builds. Somebody else put the object there, for example the console of a store
+    that keeps folders as objects: it is left alone, and stops nothing."""
 
 
 class FileId(NamedTuple):
@@ -165,8 +180,11 @@ def closed_fact(reason: Reason) -> str:
 
 
 def parse_session_key(key: str) -> SessionFact:
-    _, _, owner, filename, session, fact = key.split("/", 5)
-    return SessionFact(FileId(owner, filename), session, fact)
+    """Raises ForeignKey."""
+    match key.split("/", 5):
+        case ["sessions", ab, owner, filename, session, fact] if _SESSION.fullmatch(session) and _FACT.fullmatch(fact):
+            return SessionFact(_file_in(ab, owner, filename), session, fact)
+    raise ForeignKey(key)
 
 
 # -- chunks
@@ -196,10 +214,14 @@ def chunk_key(file: FileId, session: str, extent: Extent, sha256_hex: str, attem
 
 
 def parse_chunk_key(key: str) -> ChunkKey:
-    _, _, owner, filename, session, part, name = key.split("/")
-    start, length, digest, *_ = name.split("-")
-    extent = Extent(int(start), int(start) + int(length))
-    return ChunkKey(FileId(owner, filename), session, int(part), extent, digest)
+    """Raises ForeignKey, also where the numbers do not fit one another."""
+    match key.split("/", 5):
+        case ["chunks", ab, owner, filename, session, rest] if _SESSION.fullmatch(session):
+            if found := _CHUNK.fullmatch(rest):
+                part, extent, total_size = int(found[1]), _extent(found[2], found[3]), total_size_of(session)
+                if extent.end <= total_size and part == extent.start // part_size(total_size):
+                    return ChunkKey(_file_in(ab, owner, filename), session, part, extent, found[4])
+    raise ForeignKey(key)
 
 
 # -- permanent
@@ -211,6 +233,14 @@ def file_key(file: FileId) -> str:
 
 def files_prefix(owner: str) -> str:
     return f"files/{owner}/"
+
+
+def parse_file_key(key: str) -> FileId:
+    """Raises ForeignKey."""
+    match key.split("/"):
+        case ["files", owner, filename]:
+            return _file(owner, filename)
+    raise ForeignKey(key)
 
 
 def partials_root(owner: str = "") -> str:
@@ -233,15 +263,27 @@ def digests_prefix(file: FileId, session: str = "") -> str:
     return f"digests/{file.owner}/{file.filename}/" + (f"{session}/sha-256/" if session else "")
 
 
+def parse_digest_key(key: str) -> str:
+    """The digest of a key below `digests_prefix` of a session. Raises ForeignKey."""
+    digest = key.rpartition("/")[2]
+    if not _SHA256.fullmatch(digest):
+        raise ForeignKey(key)
+    return digest
+
+
 def run_key(prefix: str, extent: Extent) -> str:
     """A key below `partials_prefix` or `rejected_prefix` of a session."""
     return f"{prefix}{extent.start:016d}-{extent.length}"
 
 
 def parse_run_key(key: str) -> RunKey:
-    _, owner, filename, session, name = key.split("/")
-    start, length = name.split("-")
-    return RunKey(FileId(owner, filename), session, Extent(int(start), int(start) + int(length)))
+    """Of a partial file or rejected bytes. Raises ForeignKey."""
+    match key.split("/"):
+        case ["partials" | "rejected", owner, filename, session, name] if _SESSION.fullmatch(session):
+            found = _RUN.fullmatch(name)
+            if found and (extent := _extent(found[1], found[2])).end <= total_size_of(session):
+                return RunKey(_file(owner, filename), session, extent)
+    raise ForeignKey(key)
 
 
 # -- auth
@@ -253,6 +295,23 @@ def device_key(device_id: str) -> str:
 
 def parse_device_key(key: str) -> str:
     return key.removeprefix(DEVICES).removesuffix(".json")
+
+
+@lru_cache(10_000)
+def _file(owner: str, filename: str) -> FileId:
+    if not (valid_owner(owner) and valid_filename(filename)):
+        raise ForeignKey(f"{owner}/{filename}")
+    return FileId(owner, filename)
+
+
+def _file_in(ab: str, owner: str, filename: str) -> FileId:
+    if ab != fanout(owner):
+        raise ForeignKey(f"{ab}/{owner}")
+    return _file(owner, filename)
+
+
+def _extent(start: str, length: str) -> Extent:
+    return Extent(int(start), int(start) + int(length))
 
 
 def _root(kind: str, ab: str, owner: str) -> str:

@@ -17,6 +17,7 @@ from libs.common.layout import (
     sessions_prefix,
     total_size_of,
 )
+from libs.common.ours import ours
 from libs.common.store import LEASE, Fence, ObjectInfo, ObjectStore, StoreUnavailable
 
 SLOWEST_LOOK = 1.0  # seconds; a look that took longer is not acted on
@@ -149,9 +150,8 @@ async def look(temp: ObjectStore, file: FileId, clock: Clock) -> Look:
 
 
 def group(objects: Iterable[ObjectInfo]) -> dict[str, Session]:
-    """Session objects of one file, by session id."""
+    """Session objects of one file, by session id; without those that are not ours."""
     sessions: dict[str, Session] = {}
-    for info in objects:
-        fact = parse_session_key(info.key)
+    for fact, info in ours(objects, parse_session_key):
         sessions.setdefault(fact.session, Session(fact.session, {})).facts[fact.fact] = info
     return sessions

@@ -1,5 +1,6 @@
 """Which filenames and owners there can be."""
 
+import re
 import unicodedata
 from mimetypes import MimeTypes
 
@@ -9,6 +10,16 @@ MAX_FILENAME_BYTES = 255  # of UTF-8: what every file system and object store ta
 _RESERVED = "__XLDIR__"  # how MinIO writes a name that ends in a slash
 _TYPES = MimeTypes()  # Python's own table: every service knows the same types, whatever machine it is on
 FLEET = "fleet"  # the owner of what is published to every device
+SUBJECT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a token, and so an owner; `..` is not allowed either
+
+
+def valid_owner(name: str) -> bool:
+    """Whether files can belong to it: a device, or `fleet`. Such a name is safe as a segment of a storage key."""
+    return bool(re.fullmatch(SUBJECT, name)) and ".." not in name
+
+
+def valid_filename(filename: str) -> bool:
+    return _what_is_wrong(filename) is None
 
 
 def check_filename(filename: str) -> str:

@@ -16,6 +16,7 @@ from libs.common.extents import Extent, Extents
 from libs.common.layout import (
     ChunkKey,
     FileId,
+    ForeignKey,
     SessionFact,
     chunks_root,
     parse_chunk_key,
@@ -214,7 +215,7 @@ async def _ours(
     async for info in objects:
         try:
             parse(info.key)
-        except ValueError:
+        except ForeignKey:
             log.warning("an object that is not ours is left alone", key=info.key)
         else:
             yield info

@@ -1,7 +1,6 @@
 """Access tokens: JWT (RFC 7519) under the rules of RFC 8725, minted by one side and verified by the other."""
 
 import json
-import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock, SystemClock
 from libs.common.jwks import RemoteKeys
 from libs.common.keys import Jwk, SigningKey, VerificationKey, public_jwks, signing_key, verification_keys
-from libs.common.names import FLEET
+from libs.common.names import FLEET, valid_owner
 from libs.common.recent import Recent
 from libs.common.settings import SYMMETRIC, ConfigurationError, Settings
 from libs.common.tls import trust
@@ -24,7 +23,6 @@ REMEMBER = 10.0  # seconds for which a token that was verified need not be verif
 REMEMBERED = 10_000  # such tokens
 LEEWAY = 30  # seconds that `iat` and `nbf` may lie ahead of this machine's clock; `exp` gets none
 _REQUIRED = ["exp", "iat", "sub", "iss", "aud", "jti", "scope"]
-SUBJECT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 class InvalidToken(Exception):
@@ -56,7 +54,7 @@ class AccessToken:
 def valid_subject(subject: str) -> bool:
     """Whether a name can be a token's subject: safe as a segment of a storage key, and not `fleet`, whom the
     published files belong to."""
-    return bool(re.fullmatch(SUBJECT, subject)) and ".." not in subject and subject != FLEET
+    return valid_owner(subject) and subject != FLEET
 
 
 class TokenIssuer:

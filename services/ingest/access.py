@@ -20,9 +20,9 @@ from libs.common.authn import (
     insufficient_scope,
 )
 from libs.common.layout import FileId
-from libs.common.names import FLEET, check_filename
+from libs.common.names import FLEET, SUBJECT, check_filename
 from libs.common.problems import Kind, Problem
-from libs.common.tokens import SUBJECT, Principal
+from libs.common.tokens import Principal
 from libs.common.tracing import annotate
 from libs.common.web.access import ANSWER_FIELDS
 from libs.common.web.requests import plain_request

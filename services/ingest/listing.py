@@ -10,9 +10,11 @@ from libs.common.gather import complete_file
 from libs.common.holdings import beyond, by_name
 from libs.common.layout import (
     FileId,
+    SessionFact,
     closing_fact,
     fanout,
     files_prefix,
+    parse_file_key,
     parse_run_key,
     parse_session_key,
     partials_root,
@@ -21,8 +23,9 @@ from libs.common.layout import (
     total_size_of,
 )
 from libs.common.names import check_filename
+from libs.common.ours import walk_ours
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectInfo, list_all, walk
+from libs.common.store import Buckets
 
 Section = Literal["complete", "partial", "pending"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
@@ -76,33 +79,36 @@ class FileLister:
 
     async def _complete(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix, deleted = files_prefix(owner), await self._deleted(owner)
-        async for info in walk(self._buckets.perm, prefix, f"{prefix}{after}" if after else ""):
-            name = info.key.removeprefix(prefix)
-            if name not in deleted:
-                yield Item(name, "complete", info.size, info.modified)
+        start_after = f"{prefix}{after}" if after else ""
+        async for file, info in walk_ours(self._buckets.perm, prefix, parse_file_key, start_after):
+            if file.filename not in deleted:
+                yield Item(file.filename, "complete", info.size, info.modified)
 
     async def _deleted(self, owner: str) -> set[str]:
         """Names that count as free, though the assembler has not deleted what is there yet."""
-        facts = [parse_session_key(i.key) async for i in walk(self._buckets.temp, sessions_root(fanout(owner), owner))]
-        return {fact.file.filename for fact in facts if fact.fact == closing_fact("cancel")}
+        facts = walk_ours(self._buckets.temp, sessions_root(fanout(owner), owner), parse_session_key)
+        return {fact.file.filename async for fact, _ in facts if fact.fact == closing_fact("cancel")}
 
     async def _partial(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = partials_root(owner)
-        async for name, infos in by_name(walk(self._buckets.perm, prefix, beyond(prefix, after)), 2):
-            uploads = _Uploads.of(await list_all(self._buckets.temp, sessions_prefix(FileId(owner, name))))
+        runs = walk_ours(self._buckets.perm, prefix, parse_run_key, beyond(prefix, after))
+        async for name, found in by_name(runs):
+            facts = walk_ours(self._buckets.temp, sessions_prefix(FileId(owner, name)), parse_session_key)
+            uploads = _Uploads.of([fact async for fact, _ in facts])
             if uploads.sizes or uploads.cancelled:
                 continue  # resumed: it is listed as pending
             if await complete_file(self._buckets.perm, FileId(owner, name)):
                 continue  # completed a moment ago
-            size = total_size_of(parse_run_key(infos[0].key).session)
-            yield Item(name, "partial", size, max(info.modified for info in infos))
+            size = total_size_of(found[0][0].session)
+            yield Item(name, "partial", size, max(info.modified for _, info in found))
 
     async def _pending(self, owner: str, after: str) -> AsyncIterator[Item]:
         prefix = sessions_root(fanout(owner), owner)
-        async for name, infos in by_name(walk(self._buckets.temp, prefix, beyond(prefix, after)), 3):
-            sizes = _Uploads.of(infos).sizes
+        facts = walk_ours(self._buckets.temp, prefix, parse_session_key, beyond(prefix, after))
+        async for name, found in by_name(facts):
+            sizes = _Uploads.of([fact for fact, _ in found]).sizes
             if sizes and not await complete_file(self._buckets.perm, FileId(owner, name)):
-                yield Item(name, "pending", sizes[0], max(info.modified for info in infos))
+                yield Item(name, "pending", sizes[0], max(info.modified for _, info in found))
 
 
 class _Uploads(NamedTuple):
@@ -112,8 +118,7 @@ class _Uploads(NamedTuple):
     cancelled: bool
 
     @classmethod
-    def of(cls, infos: Sequence[ObjectInfo]) -> Self:
-        facts = [parse_session_key(info.key) for info in infos]
+    def of(cls, facts: Sequence[SessionFact]) -> Self:
         sizes = [total_size_of(fact.session) for fact in facts if fact.fact == "open"]
         closing = any(fact.fact.startswith("clos") for fact in facts)
         return cls([] if closing else sizes, any(fact.fact == closing_fact("cancel") for fact in facts))

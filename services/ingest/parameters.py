@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Header, Path, Query
 from pydantic.json_schema import SkipJsonSchema
 
-from libs.common.tokens import SUBJECT
+from libs.common.names import SUBJECT
 
 Absent = SkipJsonSchema[None]  # a parameter that may be left out; but no request can hold a null
 _NAME = r"^[^/\\\u0000-\u001f\u007f-\u009f]+$"

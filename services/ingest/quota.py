@@ -11,6 +11,7 @@ from libs.common.layout import (
     closing_fact,
     fanout,
     files_prefix,
+    parse_file_key,
     parse_run_key,
     parse_session_key,
     partials_root,
@@ -20,8 +21,9 @@ from libs.common.layout import (
 )
 from libs.common.look import look
 from libs.common.names import FLEET
+from libs.common.ours import walk_ours
 from libs.common.problems import Kind, Problem, later
-from libs.common.store import Buckets, walk
+from libs.common.store import Buckets
 from libs.common.uploads.line import Line
 
 FRESH = 5.0  # seconds for which a listing counts
@@ -137,20 +139,19 @@ class Quotas:
     async def _list(self, owner: str) -> Usage:
         usage = Usage(self._clock.monotonic())
         temp, perm = self._buckets.temp, self._buckets.perm
-        facts = [parse_session_key(info.key) async for info in walk(temp, sessions_root(fanout(owner), owner))]
+        prefix = sessions_root(fanout(owner), owner)
+        facts = [fact async for fact, _ in walk_ours(temp, prefix, parse_session_key)]
         deleted = {fact.file.filename for fact in facts if fact.fact == closing_fact("cancel")}
         for fact in facts:
             if fact.fact == "open" and fact.file.filename not in deleted:
                 usage.begin(fact.file.filename, total_size_of(fact.session))
-        async for info in walk(perm, partials_root(owner)):
-            run = parse_run_key(info.key)
+        async for run, _ in walk_ours(perm, partials_root(owner), parse_run_key):
             if run.file.filename not in deleted:
                 usage.sizes.setdefault(run.file.filename, total_size_of(run.session))
-        async for info in walk(perm, files_prefix(owner)):
-            name = info.key.removeprefix(files_prefix(owner))
-            if name not in deleted:
-                usage.sizes[name] = info.size
-                usage.open.discard(name)
-        async for info in walk(perm, rejected_root(owner)):
-            usage.rejected[parse_run_key(info.key).file.filename] += info.size
+        async for file, info in walk_ours(perm, files_prefix(owner), parse_file_key):
+            if file.filename not in deleted:
+                usage.sizes[file.filename] = info.size
+                usage.open.discard(file.filename)
+        async for run, info in walk_ours(perm, rejected_root(owner), parse_run_key):
+            usage.rejected[run.file.filename] += info.size
         return usage

@@ -16,9 +16,10 @@ from libs.common.gather import (
     partial_runs,
     plan,
     read_pieces,
+    rejected_runs,
     take_stock,
 )
-from libs.common.layout import FileId, file_key, part_size, rejected_prefix, total_size_of
+from libs.common.layout import FileId, file_key, part_size, total_size_of
 from libs.common.look import Look, look
 from libs.common.problems import Kind, Problem
 from libs.common.store import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
@@ -77,8 +78,7 @@ class FileReader:
         return again.shows_open(session.id for session in seen.open)
 
     async def _refuse(self, seen: Look) -> NoReturn:
-        rejected = await self._buckets.perm.list(rejected_prefix(seen.file), limit=1)
-        if rejected.objects and "cancel" not in seen.closing:
+        if await rejected_runs(self._buckets.perm, seen.file) and "cancel" not in seen.closing:
             raise Problem(
                 Kind.REJECTED,
                 "The bytes did not match the declared Repr-Digest. They are kept apart for the operator; "

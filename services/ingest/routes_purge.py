@@ -7,9 +7,10 @@ from fastapi import APIRouter, Depends, Query, Request, Security
 from libs.common import audit
 from libs.common.audit_trail import recorded
 from libs.common.authn import FLEET_MANAGE, require
+from libs.common.names import SUBJECT
 from libs.common.problems import Kind, Problem
 from libs.common.sweep import store_time
-from libs.common.tokens import SUBJECT, valid_subject
+from libs.common.tokens import valid_subject
 from libs.common.web.errors import problem_responses
 from services.ingest.access import file_address, visit
 from services.ingest.models import PurgeAnswer

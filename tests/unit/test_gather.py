@@ -164,8 +164,8 @@ class TestGathering:
     async def test_what_is_not_there_is_not_complete_and_has_no_digest(self, world: World) -> None:
         assert await complete_file(world.perm, FILE) is None
         assert await checked_digest(world.perm, FILE, SESSION) == ""
-        await world.perm.put(f"{digests_prefix(FILE, SESSION)}0f", b"")
-        assert await checked_digest(world.perm, FILE, SESSION) == "0f"
+        await world.perm.put(f"{digests_prefix(FILE, SESSION)}{'0f' * 32}", b"")
+        assert await checked_digest(world.perm, FILE, SESSION) == "0f" * 32
         assert await checked_digest(world.perm, FILE, "40-other") == ""
 
     def test_a_part_is_full_if_every_byte_is_covered_and_the_last_may_be_short(self) -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from libs.common import layout
 from libs.common.extents import Extent
 from libs.common.layout import FileId
+from libs.common.names import SUBJECT, valid_filename, valid_owner
 
 MIB = 2**20
 SHA = hashlib.sha256(b"payload").hexdigest()
 names = st.text(st.characters(exclude_characters="/", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
-files = st.builds(FileId, names, names)
+files = st.builds(FileId, st.from_regex(SUBJECT, fullmatch=True).filter(valid_owner), names.filter(valid_filename))
 sizes = st.integers(0, 2**40)
 
 
@@ -58,7 +59,7 @@ def test_a_session_id_carries_its_total_size_and_who_opened_it_and_is_never_used
     assert (layout.is_plain(plain), layout.is_plain(session)) == (True, False)
 
 
-@given(file=files, total=sizes, fact=st.sampled_from(["open", "writer/a", "digest/sha-256/00", "closed/park"]))
+@given(file=files, total=sizes, fact=st.sampled_from(["open", "writer/a", f"digest/sha-256/{SHA}", "closed/park"]))
 def test_a_fact_can_be_read_back(file: FileId, total: int, fact: str) -> None:
     session = layout.new_session(total)
     key = layout.fact_key(file, session, fact)
@@ -112,7 +113,7 @@ def test_chunks_are_listed_in_the_order_of_the_file(starts: list[int]) -> None:
 def test_a_run_of_a_partial_or_rejected_file_can_be_read_back(
     file: FileId, start: int, length: int, kind: Callable[..., str]
 ) -> None:
-    session = layout.new_session(5)
+    session = layout.new_session(start + length)
     key = layout.run_key(kind(file, session), Extent(start, start + length))
     assert key.startswith(kind(file))
     assert layout.parse_run_key(key) == (file, session, Extent(start, start + length))

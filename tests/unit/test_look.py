@@ -33,30 +33,30 @@ async def test_of_a_file_that_nobody_uploads_there_is_nothing(world: World) -> N
 
 
 async def test_every_fact_of_a_session_is_in_its_keys(world: World) -> None:
-    await say(world, A, "open", "writer/cccccccc", "digest/sha-256/0f", "assembly/u-1", "assembly/u-2")
+    await say(world, A, "open", "writer/cccccccc", f"digest/sha-256/{'0f' * 32}", "assembly/u-1", "assembly/u-2")
     (session,) = (await world.look()).open
     assert (session.id, session.total_size, session.is_open, session.closing) == (A, 10, True, set())
     assert session.writers == {"aaaaaaaa", "cccccccc"}
-    assert session.digests == {"0f"}
+    assert session.digests == {"0f" * 32}
     assert session.assemblies == {"u-1", "u-2"}
 
 
 async def test_twins_count_together_the_first_opened_first(world: World) -> None:
-    await say(world, B, "open", "digest/sha-256/0b")
-    await say(world, A, "open", "digest/sha-256/0a")
+    await say(world, B, "open", f"digest/sha-256/{'0b' * 32}")
+    await say(world, A, "open", f"digest/sha-256/{'0a' * 32}")
     seen = await world.look()
     assert [session.id for session in seen.open] == [B, A]
     assert seen.writers == {"aaaaaaaa", "bbbbbbbb"}
-    assert seen.digests == {"0a", "0b"}
+    assert seen.digests == {"0a" * 32, "0b" * 32}
 
 
 async def test_a_session_of_another_size_that_was_opened_later_does_not_count(world: World) -> None:
-    await say(world, "11-eeeeeeee00", "open", "writer/ffffffff", "digest/sha-256/0e")
-    await say(world, A, "open", "digest/sha-256/0a")
+    await say(world, "11-eeeeeeee00", "open", "writer/ffffffff", f"digest/sha-256/{'0e' * 32}")
+    await say(world, A, "open", f"digest/sha-256/{'0a' * 32}")
     seen = await world.look()
     assert [session.id for session in seen.open] == ["11-eeeeeeee00"]
     assert seen.writers == {"eeeeeeee", "ffffffff"}
-    assert seen.digests == {"0e"}
+    assert seen.digests == {"0e" * 32}
     assert set(seen.sessions) == {"11-eeeeeeee00", A}
 
 

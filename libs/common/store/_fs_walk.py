@@ -17,16 +17,16 @@ class Found(NamedTuple):
 
 def walk(root: bytes, prefix: str, after: str) -> Iterator[Found]:
     """Files whose key begins with `prefix` and is greater than `after`. Reads only directories that can hold
-    one; files that vanish meanwhile are left out. Raises ValueError for a prefix
+    one; files that vanish meanwhile are left out, and names that are not UTF-8. Raises ValueError for a prefix
     that would lead out of the root, and OSError (also when the root is not there)."""
     check_prefix(prefix)
     folder = prefix[: prefix.rfind("/") + 1]
     for key, entry in _below(root, folder.encode(), prefix.encode(), after.encode()):
         try:
-            stat = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
+            stat, name = entry.stat(follow_symlinks=False), key.decode()
+        except (FileNotFoundError, UnicodeDecodeError):  # no adapter stores a key that is not UTF-8
             continue
-        yield Found(key.decode(), stat.st_size, stat.st_mtime_ns / 1e9)
+        yield Found(name, stat.st_size, stat.st_mtime_ns / 1e9)
 
 
 def _below(root: bytes, folder: bytes, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
@@ -59,14 +59,5 @@ def _keyed(folder: bytes, entries: Iterator[os.DirEntry[bytes]]) -> Iterator[tup
         if entry.is_dir(follow_symlinks=False):
             if folder or entry.name != RESERVED.encode():
                 yield folder + entry.name + b"/", entry
-        elif entry.is_file(follow_symlinks=False) and _is_text(entry.name):
+        elif entry.is_file(follow_symlinks=False):
             yield folder + entry.name, entry
-
-
-def _is_text(name: bytes) -> bool:
-    """A name that is not UTF-8 was not made by this store."""
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
