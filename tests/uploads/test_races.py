@@ -68,6 +68,20 @@ async def test_a_whole_file_that_meets_a_delete_is_not_acknowledged(world: World
     assert (await node.reader.state(FILE)).session == ack.session
 
 
+async def test_a_whole_file_that_meets_an_upload_of_its_name_is_not_acknowledged(world: World, node: Node) -> None:
+    """The upload opened between the look and the put. The file is a leftover, which its assembler deletes."""
+    gate = node.hooks.hold("put", "files/")
+    sending = asyncio.create_task(node.send(0, DATA[:8], 8))
+    await gate.reached.wait()
+    other = world.node()
+    await other.send(0, OTHER[:4], TOTAL)
+    gate.opened.set()
+    await refused(Kind.TOTAL_SIZE_CONFLICT, sending)
+    await other.send(4, OTHER[4:], TOTAL)
+    await other.work()
+    assert await world.final() == OTHER
+
+
 async def test_a_chunk_at_the_moment_of_parking_is_acknowledged_and_kept(world: World, node: Node) -> None:
     await node.send(0, DATA[:4], TOTAL)
     parker = world.node()
@@ -125,5 +139,60 @@ async def test_bytes_that_contradict_are_refused_by_a_replica_and_rejected_by_th
     session = (await world.record()).session
     await world.store_chunk(session, 0, OTHER[:4])  # by a replica that had not heard of the first chunk
     await first.send(8, DATA[8:], TOTAL)
+    await world.node().work()
+    await refused(Kind.REJECTED, world.node().reader.state(FILE))
+
+
+async def test_nothing_is_refused_on_a_remembered_record(world: World, node: Node) -> None:
+    """Within the lease of what this replica remembers, the upload was deleted and begun anew through another one."""
+    await node.send(0, DATA[:4], TOTAL)
+    other = world.node()
+    remembered = (await world.record()).session
+    ended = await other.records.delete_file(await other.records.look(FILE), state="closed", session="")
+    assert ended
+    anew = await world.node().send(0, OTHER[:4], 12)
+    assert anew.session != remembered
+    world.clock.now -= world.clock.slept  # as if no time had passed for the first replica
+    pinned = await node.send(4, OTHER[4:8], 12, pin=Pin(match=frozenset({anew.session})))
+    assert (pinned.session, pinned.offset) == (anew.session, 8)
+
+
+async def test_a_record_that_is_being_removed_is_not_taken_over(world: World, node: Node) -> None:
+    """The request that deletes it may be on its way: it would take the record of the next upload with it."""
+    await node.send(0, DATA[:4], TOTAL)
+    seen = await node.records.look(FILE)
+    ended = await node.records.delete_file(seen, state="closed", session="")
+    assert ended
+    until = ended.store_time(world.clock.monotonic()) + 30.0
+    await node.records.change(ended, removing=until)
+    await world.node().send(0, OTHER[:4], 12)
+    opened = await node.records.look(FILE)
+    assert opened.modified > until
+
+
+async def test_a_file_that_is_there_is_never_written_over(world: World, node: Node) -> None:
+    """An assembler that looked before another one made the file finds it made."""
+    await node.send_all(DATA[:8], 4)
+    slow = world.node()
+    gate = slow.hooks.hold("put", "files/")
+    working = asyncio.create_task(slow.work())
+    await gate.reached.wait()
+    await world.node().work()
+    made = await world.perm.stat(file_key(FILE))
+    gate.opened.set()
+    await working
+    assert (await world.perm.stat(file_key(FILE))).etag == made.etag
+
+
+async def test_bytes_that_come_late_do_not_take_the_place_of_those_that_were_acknowledged(world: World) -> None:
+    """They are another object, so that the assembler sees that the device contradicted itself."""
+    first, second = world.node(), world.node()
+    await first.send(8, DATA[8:], TOTAL)
+    gate = first.hooks.hold("put", "chunks/")
+    late = asyncio.create_task(first.send(0, OTHER[:8], TOTAL))
+    await gate.reached.wait()
+    await second.send(0, DATA[:8], TOTAL)
+    gate.opened.set()
+    await late
     await world.node().work()
     await refused(Kind.REJECTED, world.node().reader.state(FILE))

@@ -29,6 +29,7 @@ class View:
     line: Line
     seen: Look | None = None
     doubted: bool = False
+    looks: int = 0  # how often the record was read
     durable: Extents = field(default_factory=Extents)
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
     gap_listed_at: float = -inf  # when a listing behind the known prefix found nothing, on this process's clock
@@ -107,6 +108,7 @@ class Views:
                 known = view.seen
                 view.seen, view.doubted = None, False
                 seen = await self._records.look(view.file, known)
+                view.looks += 1
                 if not (seen.record and seen.record.state == "open"):
                     return seen
                 if not (known and _same_bytes(known.record, seen.record)):

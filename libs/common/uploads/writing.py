@@ -123,7 +123,7 @@ class _Request:
         self._chunk = chunk
         self._view = view
         self._mine: set[str] = set()  # sessions that this request opened
-        self._began = writer.clock.monotonic()
+        self._began = view.looks
         self._opened = False  # whether it opened an upload
         self._tried = False  # whether it tried to make the file at once
         self._compared = ""  # etag of the file that holds the same bytes
@@ -265,7 +265,7 @@ class _Request:
 
     async def _into_upload(self, seen: Look, record: Record) -> Ack | None:
         if refusal := self._refusal(record):
-            self._refuse(seen, refusal)
+            self._refuse(refusal)
             return None
         async with self._view.reserved(self._chunk.extent, self._writer.turns):
             if self._view.seen is not seen:
@@ -282,7 +282,7 @@ class _Request:
                 with self._writer.watch.step("acknowledge"):
                     return await self._acknowledge(record)
             except Problem as refusal:
-                self._refuse(seen, refusal)
+                self._refuse(refusal)
                 return None
             except ObjectNotFound:
                 self._view.forget()  # parked or completed meanwhile
@@ -301,10 +301,10 @@ class _Request:
             return problem
         return None
 
-    def _refuse(self, seen: Look, problem: Problem) -> None:
+    def _refuse(self, problem: Problem) -> None:
         """Nothing is refused on a remembered record: read it again first. A refused write may have been one's own."""
         self._view.doubt()
-        if seen.seen_at >= self._began:
+        if self._view.looks > self._began:
             raise problem
 
     def _news(self, record: Record) -> dict[str, object]:

@@ -103,7 +103,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Records, "settle", blind)
 
 
-@breakage("a whole file is acknowledged without a second look at the record")
+@breakage("a whole file is acknowledged without a second look at the record", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     at_once = writing._Request._at_once
 
@@ -120,7 +120,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 # -- rule 3: a file is created where none is, and not before `quiet`
 
 
-@breakage("the file is written over another one")
+@breakage("the file is written over another one", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     check = Bucket.check_condition
 
@@ -194,7 +194,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 # -- rule 5: the record is deleted only after a swap that says `removing`
 
 
-@breakage("a record that is being removed is taken over at once")
+@breakage("a record that is being removed is taken over at once", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     into = writing._Request._into_closed
 
@@ -234,15 +234,15 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 # -- rule 7: nothing is refused on a remembered look
 
 
-@breakage("a chunk is refused on a remembered record")
+@breakage("a chunk is refused on a remembered record", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    def at_once(self: Any, seen: Look, problem: Problem) -> None:
+    def at_once(self: Any, problem: Problem) -> None:
         raise problem
 
     yield patch.object(writing._Request, "_refuse", at_once)
 
 
-@breakage("different bytes are acknowledged by one replica")
+@breakage("different bytes are acknowledged by one replica", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def same(*_: Any) -> None:
         pass
@@ -406,7 +406,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(ChunkWriter, "write", boastful)
 
 
-@breakage("a chunk's key does not tell its bytes")
+@breakage("a chunk's key does not tell its bytes", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     def alike(file: Any, session: str, part: int, extent: Extent, sha256: str) -> str:
         return chunk_key(file, session, part, extent, "0" * 64)
@@ -414,7 +414,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(writing, "chunk_key", alike)
 
 
-@breakage("contradicting extents are not looked for")
+@breakage("contradicting extents are not looked for", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def none(*_: Any) -> None:
         return None
