@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         10,
         ge=0,
         description="Wrong secrets in a minute for one client id from one address (IPv6: from one network of 64 bits). "
-        "More are looked at one after another, and answered with 429. 0: no limit.",
+        "More are looked at a few at a time, and answered with 429. 0: no limit.",
     )
     token_failures_per_address: int = Field(
         100, ge=0, description="Likewise, for all client ids together from one address."

@@ -1,9 +1,10 @@
 """Guessing at secrets: how many wrong ones are taken, and what happens to more.
 
-Devices' secrets are 256 random bits that no number of guesses finds; the admin's was chosen by a person, and each guess
-costs a look into the store. Beyond the limit guesses are therefore looked at one after another. It is no lock: whoever
-sends the right secret gets through while others guess at it, and a device whose secret was right before does not even
-wait.
+The admin's secret was chosen by a person: beyond the limit guesses at it are looked at one after another, and slowly.
+Devices' secrets are 256 random bits that no number of guesses finds, but each guess costs a look into the store: beyond
+the limit few are looked at side by side, and as fast as they come, for all devices behind one address wait with whoever
+guesses there. It is no lock: whoever sends the right secret gets through while others guess at it, and a device whose
+secret was right before does not even wait.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 
@@ -22,10 +23,13 @@ from libs.common.settings import Settings
 from services.auth.client_secrets import SecretHash
 from services.auth.clients import Client, Clients
 from services.auth.grant import NO_STORE
+from services.auth.namesakes import OF_SETTINGS
 
 PER = 60.0  # seconds in which failures are counted
-PACE = 0.05  # seconds that a guess beyond the limit takes
-MOST_WAITING = 40  # such guesses of one address; more are not looked at
+PACE = 0.05  # seconds that a guess beyond the limit takes, if it is at the secret of a client of the settings
+MOST_WAITING = 40  # such guesses at one client from one address; more are not looked at
+ABREAST = 8  # guesses at devices beyond the limit, from one address, that are looked at side by side
+MOST_IN_LINE = 2000  # of them; more are not looked at
 FLOOR = 0.1  # seconds before which no guess is answered, so that the store's time does not tell known ids
 KNOWN_FOR = 86400.0  # seconds for which a secret that was right is remembered
 MOST_KNOWN = 10_000
@@ -33,9 +37,11 @@ MOST_KNOWN = 10_000
 
 @dataclass
 class _Lane:
-    """Guesses beyond the limit, from one address."""
+    """Guesses beyond the limit, from one address: at devices, or at one client of the settings. `pace` in seconds."""
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    places: asyncio.Semaphore
+    pace: float
+    most: int
     waiting: int = 0
 
 
@@ -63,7 +69,7 @@ class Attempts:
         self._under_way[pair] += 1
         try:
             if beyond:
-                async with self._turn(network):
+                async with self._turn(client_id, network):
                     client = await self._clients.authenticate(client_id, secrets)
             else:
                 client = await self._clients.authenticate(client_id, secrets)
@@ -104,19 +110,29 @@ class Attempts:
                     await count.take(limit, who)
 
     @asynccontextmanager
-    async def _turn(self, network: str) -> AsyncIterator[None]:
-        lane = self._lanes.setdefault(network, _Lane())
-        if lane.waiting >= MOST_WAITING:
+    async def _turn(self, client_id: str, network: str) -> AsyncIterator[None]:
+        fixed = client_id in OF_SETTINGS
+        key = f"{network} {client_id}" if fixed else network
+        lane = self._lanes.setdefault(key, _paced() if fixed else _wide())
+        if lane.waiting >= lane.most:
             raise _too_many()
         lane.waiting += 1
         try:
-            async with lane.lock:
-                await asyncio.sleep(PACE)
+            async with lane.places:
+                await asyncio.sleep(lane.pace)
                 yield
         finally:
             lane.waiting -= 1
             if not lane.waiting:
-                del self._lanes[network]
+                del self._lanes[key]
+
+
+def _paced() -> _Lane:
+    return _Lane(asyncio.Semaphore(1), PACE, MOST_WAITING)
+
+
+def _wide() -> _Lane:
+    return _Lane(asyncio.Semaphore(ABREAST), 0, MOST_IN_LINE)
 
 
 def network_of(address: str) -> str:

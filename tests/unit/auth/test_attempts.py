@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import httpx
 import pytest
@@ -13,7 +14,10 @@ from libs.common.settings import Settings
 from libs.common.store.filesystem import FilesystemStore
 from services.auth import attempts
 from services.auth.app import build_app
-from services.auth.attempts import MOST_WAITING, PACE, network_of
+from services.auth.attempts import ABREAST, MOST_WAITING, PACE, network_of
+from services.auth.clients import Client, Clients
+from services.auth.devices import Devices
+from services.auth.models import Device
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.keyrings import SECRET, plain_settings
 from tests.unit.shared_storage import SharedStorage
@@ -87,23 +91,55 @@ async def test_guesses_sent_at_once_get_no_further_than_those_sent_one_after_ano
     assert await at_once(api, "admin", 20) == {401: PER_CLIENT, 429: 20 - PER_CLIENT}
 
 
-async def test_guesses_beyond_the_limit_are_looked_at_one_after_another_and_not_all(
+async def test_guesses_at_admin_beyond_the_limit_are_looked_at_one_after_another_and_not_all(
     api: AuthApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = list[str]()
-    find = FilesystemStore.get
+    check = Clients.authenticate
 
-    def seen(store: FilesystemStore, key: str, *more: object, **named: object) -> object:
-        looks.append(key)
-        return find(store, key, *more, **named)  # type: ignore[arg-type]
+    async def seen(clients: Clients, client_id: str, secrets: Sequence[str]) -> Client | None:
+        looks.append(client_id)
+        return await check(clients, client_id, secrets)
+
+    await statuses(api, "admin", PER_CLIENT)
+    monkeypatch.setattr(Clients, "authenticate", seen)
+    began = asyncio.get_running_loop().time()
+    assert await at_once(api, "admin", 3 * MOST_WAITING) == {429: 3 * MOST_WAITING}
+    assert looks == ["admin"] * MOST_WAITING
+    assert asyncio.get_running_loop().time() - began >= MOST_WAITING * PACE
+
+
+async def test_guesses_at_devices_beyond_the_limit_are_looked_at_few_at_a_time(
+    api: AuthApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, most = 0, 0
+    find = Devices.find
+
+    async def seen(devices: Devices, device_id: str) -> Device | None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            return await find(devices, device_id)
+        finally:
+            now -= 1
 
     await api.register("car-7")
     await statuses(api, "car-7", PER_CLIENT)
-    monkeypatch.setattr(FilesystemStore, "get", seen)
-    began = asyncio.get_running_loop().time()
-    assert await at_once(api, "car-7", 3 * MOST_WAITING) == {429: 3 * MOST_WAITING}
-    assert len(looks) == MOST_WAITING
-    assert asyncio.get_running_loop().time() - began >= MOST_WAITING * PACE
+    monkeypatch.setattr(Devices, "find", seen)
+    assert await at_once(api, "car-7", 5 * ABREAST) == {429: 5 * ABREAST}
+    assert most == ABREAST
+
+
+async def test_a_crowd_that_guesses_behind_one_address_locks_out_no_device_there_nor_admin(api: AuthApi) -> None:
+    secrets = {"admin": ADMIN_SECRET} | {name: await api.register(name) for name in ("car-7", "car-8", "car-9")}
+    for n in range(PER_ADDRESS):
+        await statuses(api, f"car-{n + 10}", 1)
+    crowd = [asyncio.create_task(statuses(api, f"bus-{n}", 3)) for n in range(3 * MOST_WAITING)]
+    await asyncio.sleep(0.05)
+    answers = await asyncio.gather(*(api.token(name, secret) for name, secret in secrets.items()))
+    assert [answer.status_code for answer in answers] == [200] * len(secrets)
+    assert {status for found in await asyncio.gather(*crowd) for status in found} == {429}
 
 
 async def test_a_device_whose_secret_was_right_before_does_not_wait_behind_guesses(
@@ -112,7 +148,7 @@ async def test_a_device_whose_secret_was_right_before_does_not_wait_behind_guess
     secret = await api.register("car-7")
     assert (await api.token("car-7", secret)).status_code == 200
     await statuses(api, "car-7", PER_CLIENT)
-    monkeypatch.setattr(attempts, "PACE", 3600.0)  # whoever waits does not come back
+    monkeypatch.setattr(attempts, "ABREAST", 0)  # whoever waits does not come back
     guess = asyncio.create_task(api.token("car-7", "guess"))
     await asyncio.sleep(0.05)
     async with asyncio.timeout(10):
