@@ -42,6 +42,8 @@ ROWS: dict[str, list[Panel]] = {
     "Processes": [
         Panel("Ready", "short", "1: every process of the service has what it needs. 0: one waits for it.",
               {"{{service}} {{need}}": gauge("min", "hiper_ready", "service, need")}),
+        Panel("Age of the revocations", "s", "Since a replica last read which tokens are revoked; the oldest counts.",
+              {"{{service}}": gauge("max", "hiper_revocations_age_seconds", "service")}),
     ],
     "Devices": [
         Panel("Chunks", "reqps", "Requests to /upload by status.",
@@ -61,6 +63,8 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Bodies under way", "bytes", "In memory up to the budget, the rest on disk.",
               {"{{where}}": gauge("sum", "hiper_ingest_buffered_bytes", "where"),
                "budget": gauge("sum", "hiper_ingest_memory_budget_bytes")}),
+        Panel("Downloads under way", "short", "Each reads from the store, waits for a turn there, or for its client.",
+              {"{{where}}": gauge("sum", "hiper_downloads_open", "where")}),
     ],
     "Files": [
         Panel("Files", "ops", "What became of uploads.",
