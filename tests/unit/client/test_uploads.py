@@ -92,7 +92,7 @@ async def test_an_interrupted_upload_sends_only_what_the_server_lacks(client: Hi
     there = await client.status("f")
     assert there.status == "pending"
     result = await client.upload(data, "f")
-    assert 0 < result.sent_bytes == len(data) - there.received_bytes
+    assert 0 < result.sent_bytes <= len(data) - there.received_bytes  # a chunk in flight may have arrived after
     assert await content(client, "f") == data
 
 
@@ -221,13 +221,12 @@ async def test_an_unfinished_upload_of_another_size_is_a_clear_error(client: Hip
 async def send_without_digest(client: HiperClient, name: str, payload: bytes, total: int, start: int = 0) -> None:
     """A chunk as a small device sends it: with the 9-byte header and nothing declared."""
     assert client.tokens is not None
-    async with aiohttp.ClientSession() as session:
-        response = await session.post(
-            f"{client.server}/upload",
-            params={"filename": name, "total_size": str(total)},
-            data=encode_chunk(start, payload),
-            headers={"Authorization": f"Bearer {await client.tokens.token()}"},
-        )
+    headers = {"Authorization": f"Bearer {await client.tokens.token()}"}
+    params = {"filename": name, "total_size": str(total)}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"{client.server}/upload", params=params, data=encode_chunk(start, payload)) as response,
+    ):
         assert response.status == 200, await response.text()
 
 
