@@ -23,6 +23,7 @@ ADVICE: dict[Kind, str] = {
     Kind.FORBIDDEN: f"{_STOP}: the token lacks the scope, or the file is another device's.",
     Kind.NOT_FOUND: "Nothing is there. An upload that the device believed open was cancelled: start at byte 0.",
     Kind.DEVICE_NOT_FOUND: "Register it with `POST /devices`.",
+    Kind.DEVICE_DAMAGED: "Wait, and ask again: an operator must restore the device's record, or register it anew.",
     Kind.NO_ROUTE: f"{_STOP}: the address is wrong.",
     Kind.METHOD_NOT_ALLOWED: f"{_STOP}: the method is wrong.",
     Kind.TIMEOUT: f"{_AGAIN}, or a smaller one: the body came too slowly. Nothing of it is stored.",

@@ -111,6 +111,7 @@ class RevocationResult(_Record):
 
 class DevicePage(_Record):
     devices: list[Device]
+    damaged: list[str] = []
     next: str | None = None
 
 

@@ -79,6 +79,13 @@ class DeviceDeleted(AuditEvent):
 
 
 @dataclass(kw_only=True)
+class DeviceDamaged(AuditEvent):
+    """Auth: what is stored of a device cannot be read; one line in an hour from each process."""
+
+    device: str
+
+
+@dataclass(kw_only=True)
 class FleetPublished(AuditEvent):
     """Ingest: a replica took the first chunk that it got of an upload to `fleet`."""
 

@@ -294,7 +294,11 @@ def device_key(device_id: str) -> str:
 
 
 def parse_device_key(key: str) -> str:
-    return key.removeprefix(DEVICES).removesuffix(".json")
+    """Raises ForeignKey."""
+    device_id = key.removeprefix(DEVICES).removesuffix(".json")
+    if key != device_key(device_id) or not valid_owner(device_id):
+        raise ForeignKey(key)
+    return device_id
 
 
 @lru_cache(10_000)

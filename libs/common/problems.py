@@ -52,6 +52,7 @@ class Kind(ProblemType, Enum):
     CLOSING = ProblemType("upload-closing", 503, "The previous upload of this name is being closed", 2)
     BUSY = ProblemType("busy", 503, "The server has no room for this request", 2)
     NOT_READY = ProblemType("not-ready", 503, "The service is not ready", 2)
+    DEVICE_DAMAGED = ProblemType("device-damaged", 503, "What is stored of the device cannot be read", 30)
     STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The object store is away", 3)
     QUOTA_EXCEEDED = ProblemType("quota-exceeded", 507, "There is no room left for this device")
     STORE_FULL = ProblemType("store-full", 507, "The server's storage is full", 30)

@@ -19,10 +19,10 @@ class SecretHash(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    salt: str = Field(description="Hex.", repr=False)
-    hash: str = Field(description="HMAC-SHA256 of the secret under the salt, hex.", repr=False)
+    salt: str = Field(description="Hex.", repr=False, pattern="^([0-9a-f]{2})+$")
+    hash: str = Field(description="HMAC-SHA256 of the secret under the salt.", repr=False, pattern="^[0-9a-f]{64}$")
     expires_at: float | None = Field(
-        None, description="Seconds since the epoch, exclusive; none for the current secret."
+        None, allow_inf_nan=False, description="Seconds since the epoch, exclusive; none for the current secret."
     )
 
     def matches(self, secret: str, now: float) -> bool:

@@ -14,37 +14,43 @@ from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock
 from libs.common.holdings import holds_anything
 from libs.common.layout import DEVICES, device_key, parse_device_key
+from libs.common.ours import walk_ours
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectNotFound, ObjectStore, StoreRefused, read
+from libs.common.store import Buckets, ObjectStore, StoreRefused
 from services.auth.client_secrets import new_secret
 from services.auth.ledger import Ledger
-from services.auth.models import Device, Scope, valid_device_id
+from services.auth.models import Device, Scope
 from services.auth.namesakes import OF_SETTINGS, namesake
+from services.auth.records import Records
 
 _READS_AT_ONCE = 16
 
 
 class Page(NamedTuple):
     devices: list[Device]
+    damaged: list[str]
     next: str | None  # the id to go on after
 
 
 class Revoked(NamedTuple):
-    """What became of a revocation. `devices`: as they were before; `revoked`: their ids, and those of clients of the
-    settings."""
+    """What became of a revocation. `devices`: as they were before; `damaged`: ids of those whose record cannot be read;
+    `revoked`: the ids of both, and those of clients of the settings."""
 
     devices: list[Device]
+    damaged: list[str]
     revoked: list[str]
     unknown: list[str]
 
 
 class Devices:
-    """Every method raises StoreUnavailable. Those that need a device to be there raise Problem DEVICE_NOT_FOUND."""
+    """Every method raises StoreUnavailable. Those that need a device to be there raise Problem DEVICE_NOT_FOUND;
+    those that need to read it, Problem DEVICE_DAMAGED."""
 
     def __init__(self, store: ObjectStore, files: Buckets, ledger: Ledger, overlap: float, clock: Clock) -> None:
         """`files`: the buckets in which it looks for what an id has. `overlap`: seconds that a rotated secret stays
         valid."""
         self._store = store
+        self._records = Records(store)
         self._files = files
         self._ledger = ledger
         self._overlap = overlap
@@ -53,12 +59,7 @@ class Devices:
         self._reading = asyncio.Semaphore(_READS_AT_ONCE)
 
     async def find(self, device_id: str) -> Device | None:
-        if not valid_device_id(device_id):
-            return None
-        try:
-            return Device.model_validate_json(await read(self._store, device_key(device_id)))
-        except ObjectNotFound:
-            return None
+        return await self._records.find(device_id)
 
     async def get(self, device_id: str) -> Device:
         if device := await self.find(device_id):
@@ -71,9 +72,12 @@ class Devices:
     async def page(self, after: str, limit: int) -> Page:
         """At most `limit` devices that come after the id `after`, in the order of their keys."""
         start_after = device_key(after) if after else ""
-        listing = await self._store.list(DEVICES, start_after=start_after, limit=limit)
-        ids = [parse_device_key(info.key) for info in listing.objects]
-        return Page(await self._read_all(ids), ids[-1] if listing.truncated else None)
+        ids = list[str]()
+        async for device_id, _ in walk_ours(self._store, DEVICES, parse_device_key, start_after):
+            if len(ids) == limit:
+                return Page(*await self._read_all(ids), ids[-1])
+            ids.append(device_id)
+        return Page(*await self._read_all(ids), None)
 
     async def register(
         self, device_id: str, scopes: Sequence[Scope], device_class: str = DEFAULT_CLASS
@@ -134,23 +138,24 @@ class Devices:
         devices. A failure in between leaves nothing usable, and the same call goes on."""
         async with self._changing:
             ids = list(dict.fromkeys(device_ids))
-            devices = await self._read_all(ids)
-            latest = {device.device_id: device.tokens_from for device in devices}
+            devices, damaged = await self._read_all(ids)
+            latest = {device.device_id: device.tokens_from for device in devices} | dict.fromkeys(damaged, 0)
             revoked = await self._ledger.revoke_all(latest | {name: 0 for name in ids if name in OF_SETTINGS})
             if forget:
-                await self._store.delete_many([device_key(device.device_id) for device in devices])
+                await self._store.delete_many([device_key(i) for i in (*damaged, *(d.device_id for d in devices))])
                 if self._clock.time() > min(revoked.values(), default=math.inf):  # a token may have been made meanwhile
                     await self._ledger.revoke_all(revoked)
             else:
                 later = [d.model_copy(update={"tokens_from": revoked[d.device_id] + 1}) for d in devices]
                 await asyncio.gather(*map(self._save_in_turn, later))
-            return Revoked(devices, [*revoked], [name for name in ids if name not in revoked])
+            return Revoked(devices, damaged, [*revoked], [name for name in ids if name not in revoked])
 
-    async def delete(self, device_id: str) -> Device:
-        """Void every token, then forget the device; what it was. A failure between the two leaves nothing usable, and
-        deleting again goes on."""
-        device = await self.get(device_id)
-        return next(iter((await self.revoke_all([device_id], forget=True)).devices), device)
+    async def delete(self, device_id: str) -> Device | None:
+        """Void every token, then forget the device; what it was, None where its record cannot be read. A failure
+        between the two leaves nothing usable, and deleting again goes on."""
+        devices, damaged = await self._read_all([device_id])
+        before = devices[0] if devices else None if damaged else await self.get(device_id)
+        return next(iter((await self.revoke_all([device_id], forget=True)).devices), before)
 
     async def _refuse_heir(self, device_id: str) -> None:
         try:
@@ -173,10 +178,17 @@ class Devices:
         async with self._reading:
             await self._save(device)
 
-    async def _read_all(self, device_ids: Sequence[str]) -> list[Device]:
+    async def _read_all(self, device_ids: Sequence[str]) -> tuple[list[Device], list[str]]:
+        """Those of the devices that are there, and the ids of those whose record cannot be read."""
+        damaged = list[str]()
+
         async def read_one(device_id: str) -> Device | None:
             async with self._reading:
-                return await self.find(device_id)
+                try:
+                    return await self.find(device_id)
+                except Problem:  # of the record: it was reported, and the others go on
+                    damaged.append(device_id)
+                    return None
 
         found = await asyncio.gather(*map(read_one, device_ids))
-        return [device for device in found if device is not None]  # some may have been deleted meanwhile
+        return [device for device in found if device is not None], sorted(damaged)

@@ -15,6 +15,7 @@ ID_RULE = (
     "1 to 64 letters (A-Z, a-z), digits, '.', '_' or '-'; the first is a letter or a digit; without '..'; nothing that "
     "looks like 'fleet', 'admin' or 'helm-test'; no id of another device in upper or lower case"
 )
+LAST_SECOND = 253_402_300_799  # of the year 9999, since the epoch
 MOST_REVOKED = 1000  # devices in one call
 Scope = Literal["files:read", "files:write", "fleet:read", "fleet:write", "fleet:manage", "admin"]
 
@@ -42,8 +43,8 @@ class Device(BaseModel):
     scopes: list[Scope]
     created_at: datetime
     secrets: list[SecretHash] = Field(description="The current one first; then older ones that still overlap.")
-    tokens_from: int = Field(0, description="Least `iat` (seconds since the epoch) of its tokens.")
-    device_class: str = DEFAULT_CLASS
+    tokens_from: int = Field(0, ge=0, le=LAST_SECOND, description="Least `iat` of its tokens, since the epoch.")
+    device_class: DeviceClass = DEFAULT_CLASS
 
 
 class NewDevice(BaseModel):
@@ -99,6 +100,7 @@ class DeviceSecret(DeviceInfo):
 
 class DevicePage(BaseModel):
     devices: list[DeviceInfo]
+    damaged: list[str] = Field([], description="Ids of devices of this page whose record cannot be read.")
     next: str | None = Field(description="Send as `after` for the next page; null on the last.")
 
 

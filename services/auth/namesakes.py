@@ -3,6 +3,7 @@ registered already go on working, whatever they look like."""
 
 from libs.common.layout import DEVICES, device_key, parse_device_key
 from libs.common.names import FLEET
+from libs.common.ours import ours
 from libs.common.store import ObjectStore
 
 ADMIN_ID = "admin"
@@ -29,7 +30,7 @@ async def namesake(store: ObjectStore, device_id: str) -> str | None:
         longer = list[str]()
         for beginning in beginnings:
             listing = await store.list(DEVICES + beginning)
-            for other in (parse_device_key(info.key) for info in listing.objects):
+            for other, _ in ours(listing.objects, parse_device_key):
                 if _differ_in_case(other, device_id):
                     return other
             if listing.truncated:

@@ -51,7 +51,7 @@ devices = APIRouter(
         Kind.BAD_REQUEST, Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.NOT_READY, Kind.STORE_UNAVAILABLE
     ),
 )
-_UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
+_UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND, Kind.DEVICE_DAMAGED, Kind.STORE_UNAVAILABLE, Kind.NOT_READY)
 
 
 @router.post(
@@ -64,6 +64,7 @@ _UNKNOWN = problem_responses(Kind.DEVICE_NOT_FOUND)
         Kind.TIMEOUT,
         Kind.TOO_LARGE,
         Kind.TOO_MANY_REQUESTS,
+        Kind.DEVICE_DAMAGED,
         Kind.STORE_UNAVAILABLE,
     ),
     openapi_extra=TOKEN_FORM,
@@ -123,7 +124,7 @@ async def list_devices(
 ) -> DevicePage:
     """The devices, page by page."""
     page = await auth.devices.page(after, limit)
-    return DevicePage(devices=[_info(device) for device in page.devices], next=page.next)
+    return DevicePage(devices=[_info(device) for device in page.devices], damaged=page.damaged, next=page.next)
 
 
 @devices.get("/{device_id}", responses=_UNKNOWN)
@@ -150,7 +151,8 @@ async def delete_device(device_id: str, auth: State) -> None:
     """Forget a device: its secret is refused at once, its tokens everywhere within 30 seconds."""
     with recorded(audit.DeviceDeleted(device=device_id, old_scopes=[])) as event:
         device = await auth.devices.delete(device_id)
-        event.old_scopes, event.old_class = [*device.scopes], device.device_class
+        if device:
+            event.old_scopes, event.old_class = [*device.scopes], device.device_class
 
 
 @devices.post("/{device_id}/secret", responses=_UNKNOWN)
@@ -188,6 +190,8 @@ async def revoke_devices(request: Request, auth: State) -> RevocationResult:
     for device in done.devices if wanted.forget else ():
         event = audit.DeviceDeleted(device=device.device_id, old_scopes=[*device.scopes], old_class=device.device_class)
         record(event)
+    for device_id in done.damaged if wanted.forget else ():
+        record(audit.DeviceDeleted(device=device_id, old_scopes=[]))
     return RevocationResult(revoked=done.revoked, unknown=done.unknown)
 
 

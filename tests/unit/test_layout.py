@@ -128,7 +128,7 @@ def test_permanent_keys_lie_below_their_owner(file: FileId) -> None:
     assert layout.digests_prefix(file, "1-a").startswith(layout.digests_prefix(file))
 
 
-@given(device=names)
+@given(device=st.from_regex(SUBJECT, fullmatch=True).filter(valid_owner))
 def test_a_device_can_be_read_back(device: str) -> None:
     assert layout.parse_device_key(layout.device_key(device)) == device
 
