@@ -422,7 +422,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(assembling, "contradiction", none)
 
 
-@breakage("a download goes on with another upload's bytes")
+@breakage("a download goes on with another upload's bytes", rare=True)
 def _() -> Iterator[AbstractContextManager[Any]]:
     plan = FileReader._plan
 
