@@ -48,6 +48,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 process.send_signal(signal.SIGTERM)
 
 
+def hear_signals() -> None:
+    """In a process that a test starts: a job in the background ignores SIGINT, under nohup SIGHUP too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def uploading(path: Path, hiper: Hiper) -> Iterator["subprocess.Popen[str]"]:
     """`hiper upload` in a process of its own, slow enough to be watched, from when the server knows of the file."""
@@ -59,7 +65,7 @@ def uploading(path: Path, hiper: Hiper) -> Iterator["subprocess.Popen[str]"]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+        preexec_fn=hear_signals,
     ) as process:
         deadline = time.monotonic() + 30
         while hiper("status", path.name).exit_code and time.monotonic() < deadline:
@@ -316,7 +322,7 @@ def test_ctrl_c_ends_the_wait_for_a_pipe(tmp_path: Path, hiper: Hiper) -> None:
         cwd=ROOT,
         env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")},
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_signals,
     ) as process:
         writing = os.open(tmp_path / "pipe", os.O_WRONLY)  # returns when the command has opened it
         time.sleep(0.5)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from libs.client.console import print_json
-from tests.e2e.test_cli import ADMIN_SECRET, ROOT, Hiper, anonymous, env, hiper, server
+from tests.e2e.test_cli import ADMIN_SECRET, ROOT, Hiper, anonymous, env, hear_signals, hiper, server
 
 __all__ = ["anonymous", "env", "hiper", "server"]  # fixtures
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -38,7 +38,7 @@ def start(who: dict[str, str]) -> Start:
 
     def run(*words: str, env: dict[str, str] | None = None, **options: Any) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "libs.client.cli", *words]
-        return subprocess.Popen(command, env=who | (env or {}), **options)
+        return subprocess.Popen(command, env=who | (env or {}), preexec_fn=hear_signals, **options)
 
     return run
 
