@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from libs.common.certificates import FORWARDED
 from libs.common.layout import FileId, file_key
@@ -52,8 +53,10 @@ def inputs() -> list[Input]:
 
 
 @pytest.fixture
-async def http(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """All services in this process, with a complete file `f`."""
+async def http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """All services in this process, with a complete file `f`, and without the thousands of series that earlier tests
+    left: to write them at each request would take minutes, and hide the cost of a header."""
+    monkeypatch.setattr("libs.common.web.probes.REGISTRY", CollectorRegistry())
     settings = make_settings(tmp_path, client_cert_header=FORWARDED)
     app = build_app(settings)
     async with app.router.lifespan_context(app):
