@@ -11,7 +11,7 @@ FIRST ?= 0
 COUNT ?= 1000000
 JOBS ?= $(shell nproc)
 
-.PHONY: run test chaos lint format simulate soak bench alerts picture requirements sbom clean
+.PHONY: run test chaos lint format simulate soak bench alerts picture requirements sbom sbom-image pin-images clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
@@ -61,6 +61,15 @@ sbom: $(VENV)/dev.stamp
 	mkdir -p dist
 	$(BIN)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible \
 		--of JSON -o dist/hiper.cdx.json
+
+# The same of a built image: its Python and its Debian packages too. make sbom-image IMAGE=hiper:0.1.0
+sbom-image: sbom
+	$(BIN)/python -m scripts.sbom_image $(or $(IMAGE),$(error which image? make sbom-image IMAGE=hiper:0.1.0)) \
+		dist/hiper.cdx.json dist/hiper-image.cdx.json
+
+# Asks the registries which digests the tags of deploy/images/bases.txt have now, and writes them wherever the images are named.
+pin-images: $(VENV)/dev.stamp
+	$(BIN)/python -m scripts.pin_images
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
