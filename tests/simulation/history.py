@@ -28,7 +28,7 @@ from tests.simulation.scenes import NONE, Scene, draw_scene
 
 PART = 8  # bytes
 LONGEST = 100_000.0  # seconds that the noisy part of a history may take
-FILES = (FileId("car", "a.log"), FileId("car", "a.log-2"), FileId("über", "a.log"))
+FILES = (FileId("car", "a.log"), FileId("car", "a.log-2"), FileId("car-2", "über.log"))
 
 
 @dataclass
