@@ -79,10 +79,12 @@ def upload(http: httpx.Client, api: str, token: str) -> None:
 def test_one_process_logs_no_secret_even_in_a_traceback(tmp_path: Path) -> None:
     with embedded(tmp_path, **DEBUG) as deployment:
         secrets = talk(deployment.auth, deployment.apis[0])
-        record = next(tmp_path.glob("data/auth/devices/car-7.json"))
-        record.write_text(record.read_text()[:-20])
-        form = {"grant_type": "client_credentials", "client_id": "car-7", "client_secret": secrets[2]}
-        assert httpx.post(f"{deployment.auth}/token", data=form).status_code == 500
+        attributes = next(tmp_path.glob("data/perm/.hiper/meta/files/car-7/trip.log"))
+        attributes.write_text(attributes.read_text()[:-1])
+        token = {"access_token": secrets[1]}
+        headers = {"Authorization": f"Bearer {secrets[1]}"}
+        answer = httpx.delete(f"{deployment.apis[0]}/files/trip.log", params=token, headers=headers)
+        assert answer.status_code == 500
         log = deployment.logs()
     assert "Traceback" in log
     assert_discreet(log, *secrets)
