@@ -108,7 +108,7 @@ class Assembler:
         known = self._known.of(record.assembly)
         parts = known if known is not None and hint is not None else None
         if parts is not None and told_all and not {*parts, *(hint or ())}.issuperset(range(record.part_count)):
-            parts = None  # another process assembled, or nobody did
+            parts = None  # another process assembled, or none did
         sources = await self._sources(seen, record, hint if parts is not None else None, parts or {})
         full = full_parts(record, coverage(sources), _touched(record, sources) - (parts or {}).keys())
         if parts is None:

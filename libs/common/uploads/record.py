@@ -14,7 +14,7 @@ State = Literal["opening", "open", "closed"]
 class Record(BaseModel):
     """A name that has, or just had, an upload. No record: the file in `files/` is the truth.
 
-    `opening`: somebody wants the name, and nobody has looked yet whether a file is there. Without a session it is a
+    `opening`: a replica wants the name, and none has looked yet whether a file is there. Without a session it is a
     DELETE that asks. `open`: an upload in progress. `closed`: with `file`, that session's file is complete; without,
     there is none. Times are in seconds since the epoch, by the store's clock; sizes in bytes.
     """

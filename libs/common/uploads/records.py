@@ -59,7 +59,7 @@ class Look:
         return self.issued + max(0.0, now - self.issued_at)
 
     def calm_in(self, now: float) -> float:
-        """Seconds until a lease has passed since the record was written: then nobody acts on an older look."""
+        """Seconds until a lease has passed since the record was written: then no process acts on an older look."""
         if self.written_at is not None:
             return max(0.0, self.written_at + LEASE - now)
         return max(0.0, self.modified + DATE + LEASE - self.store_time(now))
@@ -147,7 +147,7 @@ class Records:
                 announced = await self._announce_delete(announced, {}) or announced
                 continue
             except StoreUnavailable:
-                pass  # whoever finishes or parks the next upload of the name, or removes the record, looks at the file
+                pass  # the next upload's assembler, or the sweep that removes the record, looks at the file
             break
         return announced
 
@@ -156,7 +156,7 @@ class Records:
         return await self.change(seen, quiet=now + LEASE + SLACK, **changes)
 
     async def remove(self, seen: Look) -> None:
-        """Delete a closed record of which nothing is left to be said, by a request that is sent once."""
+        """Delete a closed record that has nothing more to say, by a request that is sent once."""
         now = seen.store_time(self._clock.monotonic())
         announced = await self.change(seen, removing=now + LEASE + SLACK)
         if announced:

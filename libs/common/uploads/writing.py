@@ -199,7 +199,7 @@ class _Request:
         return await self._into_upload(opened, opened.record)
 
     async def _at_once(self, seen: Look) -> Ack | None:
-        """The whole file in one request: it is put where it belongs, if nobody wants the name meanwhile."""
+        """The whole file in one request: it is put where it belongs, if no other request wants the name meanwhile."""
         writer, chunk, session = self._writer, self._chunk, new_session()
         sha256 = chunk.digests.get(chunk.extent, "")
         if chunk.declared:
@@ -318,7 +318,7 @@ class _Request:
         return told
 
     async def _tell(self, seen: Look, told: dict[str, object]) -> Look | None:
-        """Into the record, before the bytes: whoever finds the file full finds its digest too."""
+        """Into the record, before the bytes: an assembler that finds the file full finds its digest too."""
         if "total_size" in told and seen.record:
             stock = await take_stock(self._writer.buckets, self._chunk.file, seen.record)
             end = max((run.end for run in stock.durable), default=0)

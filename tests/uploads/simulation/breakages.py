@@ -30,7 +30,8 @@ Patches = Callable[[], Iterator[AbstractContextManager[Any]]]
 
 @dataclass(frozen=True)
 class Breakage:
-    """`rare`: it is caught by one history of many thousands, if by any, and has a unit test of its own."""
+    """`rare`: no history of the first 600 catches it, or only by chance. test_races and test_reading hold six of
+    these; the others still want a test of their own."""
 
     patches: Patches
     rare: bool = False
