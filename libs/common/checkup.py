@@ -8,8 +8,9 @@ from dotenv import dotenv_values
 from pydantic import SecretStr
 from yarl import URL
 
+from libs.common.needs import NEEDS, Bucket, Service
 from libs.common.redaction import MASK, redact
-from libs.common.resources import Name, need, new_bus, open_store
+from libs.common.resources import bucket_need, new_bus, open_store
 from libs.common.settings import ConfigurationError, Settings
 from libs.common.store import StoreUnavailable
 from libs.common.tokens import TokenVerifier
@@ -57,12 +58,15 @@ def _shown(name: str, value: Any) -> str:
     return str(hidden.with_password(MASK) if url.password else hidden)
 
 
-async def check_connections(settings: Settings) -> AsyncIterator[Check]:
-    """Try everything that the settings name, once: the keys, each bucket, the broker."""
-    yield Check("keys", redact(await _keys(settings)))
-    for name in ("temp", "perm", "auth"):
-        yield Check(f"{name} bucket", redact(await _bucket(settings, name)))
-    if settings.event_bus != "memory":
+async def check_connections(settings: Settings, service: Service, *, make: bool) -> AsyncIterator[Check]:
+    """Try once what the service needs at its start: the keys, its rights in each bucket, the broker. A bucket that is
+    missing is made only if `make`."""
+    needs = NEEDS[service]
+    if needs.keys:
+        yield Check("keys", redact(await _keys(settings)))
+    for name in needs.buckets:
+        yield Check(f"{name} bucket", redact(await _bucket(settings, service, name, make)))
+    if needs.broker and settings.event_bus != "memory":
         yield Check("broker", redact(await _broker(settings)))
 
 
@@ -77,10 +81,10 @@ async def _keys(settings: Settings) -> str:
     return "" if ready else f"JWKS_URL={settings.jwks_url}: no keys could be read there"
 
 
-async def _bucket(settings: Settings, name: Name) -> str:
+async def _bucket(settings: Settings, service: Service, name: Bucket, make: bool) -> str:
     async with open_store(settings, name) as store:
         try:
-            await need(settings, store, name).meet()
+            await bucket_need(settings, service, name, store).meet(make=make)
         except StoreUnavailable as error:
             return str(error)
     return ""

@@ -37,10 +37,13 @@ class BucketNeed:
     reads: str = PROBE
     writes: bool = True
 
-    async def meet(self) -> None:
-        """Make the bucket if it is missing, and try each right. Raises StoreUnavailable; StoreRefused names a right
-        that is missing."""
-        await self._may("be made, or seen", self.store.ensure)
+    async def meet(self, *, make: bool = True) -> None:
+        """Try each right; with `make`, make the bucket first if it is missing. Raises StoreUnavailable; StoreRefused
+        names a right that is missing."""
+        if make:
+            await self._may("be made, or seen", self.store.ensure)
+        else:
+            await self.look()
         await self._may("be read", self._read)
         if self.writes:
             await self._may("be written", lambda: self.store.put(PROBE, b""))

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from libs.common.bus import EventBus
 from libs.common.bus.memory import MemoryBus
-from libs.common.layout import PROBE
+from libs.common.needs import NEEDS, Bucket, Service
 from libs.common.preparing import BucketNeed, GiveUp, Preparation
 from libs.common.settings import Settings
 from libs.common.store import Buckets, ObjectStore
@@ -15,15 +14,13 @@ from libs.common.store.filesystem import FilesystemStore
 from libs.common.store.metered import MeteredStore
 from libs.common.tls import broker_trust, trust
 
-Name = Literal["temp", "perm", "auth"]
 
-
-def new_store(settings: Settings, name: Name) -> ObjectStore:
+def new_store(settings: Settings, name: Bucket) -> ObjectStore:
     """One bucket of the deployment, its calls counted; it is not made here, and nothing is connected."""
     return MeteredStore(_adapter(settings, name), name)
 
 
-def _adapter(settings: Settings, name: Name) -> ObjectStore:
+def _adapter(settings: Settings, name: Bucket) -> ObjectStore:
     if settings.object_store == "filesystem":
         roots = {"temp": settings.temp_upload_dir, "perm": settings.perm_upload_dir, "auth": settings.auth_dir}
         return FilesystemStore(roots[name])
@@ -56,7 +53,7 @@ def _in_host_name(settings: Settings, bucket: str) -> bool:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, name: Name) -> AsyncIterator[ObjectStore]:
+async def open_store(settings: Settings, name: Bucket) -> AsyncIterator[ObjectStore]:
     """One bucket, closed at the end. It is not made if it is missing: `ensure` does that."""
     store = new_store(settings, name)
     try:
@@ -74,12 +71,18 @@ async def open_buckets(settings: Settings) -> AsyncIterator[Buckets]:
         yield Buckets(temp, perm)
 
 
-def need(settings: Settings, store: ObjectStore, name: Name, *, reads: str = PROBE, writes: bool = True) -> BucketNeed:
-    """What a service must be able to do in a bucket: read the key `reads`, and write unless told otherwise."""
+def bucket_need(settings: Settings, service: Service, name: Bucket, store: ObjectStore) -> BucketNeed:
+    """What the service must be able to do in a bucket that it needs, opened as `store`."""
+    rights = NEEDS[service].buckets[name]
+    return BucketNeed(store, _named(settings, name), rights.reads, rights.writes)
+
+
+def _named(settings: Settings, name: Bucket) -> str:
+    """The setting that says where a bucket is, as NAME=value."""
     setting = f"{name}_bucket"
     if settings.object_store == "filesystem":
         setting = "auth_dir" if name == "auth" else f"{name}_upload_dir"
-    return BucketNeed(store, f"{setting.upper()}={getattr(settings, setting)}", reads, writes)
+    return f"{setting.upper()}={getattr(settings, setting)}"
 
 
 def new_bus(settings: Settings, give_up: GiveUp | None = None) -> EventBus:
@@ -118,12 +121,13 @@ class Backends:
 
 @asynccontextmanager
 async def open_backends(
-    settings: Settings, give_up: GiveUp, *more: BucketNeed, writes_perm: bool = False
+    settings: Settings, service: Service, give_up: GiveUp, auth: ObjectStore | None = None
 ) -> AsyncIterator[Backends]:
-    """The buckets and the bus of a process. They, and the buckets in `more`, are made and tried in the background;
-    neither needs to be there yet. What refuses from the start goes to `give_up`."""
+    """The buckets and the bus of a process. `auth`: the auth bucket, where the service needs it too. All are made and
+    tried in the background; none needs to be there yet. What refuses from the start goes to `give_up`."""
     async with open_buckets(settings) as buckets, AsyncExitStack() as stack:
-        needs = need(settings, buckets.temp, "temp"), need(settings, buckets.perm, "perm", writes=writes_perm), *more
+        stores: dict[Bucket, ObjectStore | None] = {"temp": buckets.temp, "perm": buckets.perm, "auth": auth}
+        needs = [bucket_need(settings, service, name, store) for name, store in stores.items() if store]
         preparation = Preparation(*needs, patience=settings.start_timeout, give_up=give_up)
         stack.push_async_callback(preparation.close)
         await preparation.start()

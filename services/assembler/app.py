@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import SystemClock
+from libs.common.needs import Service
 from libs.common.resources import open_backends
 from libs.common.settings import Settings
 from libs.common.store import Buckets
@@ -28,7 +29,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_backends(settings, app.state.give_up, writes_perm=True) as backends:
+        async with open_backends(settings, Service.ASSEMBLER, app.state.give_up) as backends:
             worker = build_worker(settings, backends.buckets, backends.bus)
             async with worker.running(settings.recovery_interval, settings.drain_timeout):
                 app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}

@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from libs.common.authn import Authn
 from libs.common.certificates import CertificateBinding
 from libs.common.clock import Clock
+from libs.common.needs import Service
 from libs.common.preparing import Preparation
-from libs.common.resources import need, new_store
+from libs.common.resources import bucket_need, new_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.store import Buckets, ObjectStore
@@ -29,9 +30,8 @@ def build_app(settings: Settings, clock: Clock | None = None, auth_store: Object
     authn = Authn(TokenVerifier(settings), revocations, CertificateBinding(settings.client_cert_header))
     files = Buckets(new_store(settings, "temp"), new_store(settings, "perm"))
     auth = Auth.build(settings, store, files, authn.revocations, clock)
-    preparation = Preparation(
-        need(settings, store, "auth"), patience=settings.start_timeout, give_up=lambda error: app.state.give_up(error)
-    )
+    devices = bucket_need(settings, Service.AUTH, "auth", store)
+    preparation = Preparation(devices, patience=settings.start_timeout, give_up=lambda error: app.state.give_up(error))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from libs.common.authn import Authn
 from libs.common.certificates import CertificateBinding
 from libs.common.clock import SystemClock
-from libs.common.layout import REVOKED
-from libs.common.resources import need, open_backends, open_store
+from libs.common.needs import Service
+from libs.common.resources import open_backends, open_store
 from libs.common.revocations import Revocations
 from libs.common.settings import Settings
 from libs.common.tokens import TokenVerifier
@@ -30,8 +30,8 @@ def build_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             auth_store = await stack.enter_async_context(open_store(settings, "auth"))
-            revoked = need(settings, auth_store, "auth", reads=REVOKED, writes=False)
-            backends = await stack.enter_async_context(open_backends(settings, app.state.give_up, revoked))
+            opened = open_backends(settings, Service.INGEST, app.state.give_up, auth_store)
+            backends = await stack.enter_async_context(opened)
             buckets, bus = backends.buckets, backends.bus
             revocations = Revocations.of(settings, auth_store)
             app.state.authn = Authn(verifier, revocations, CertificateBinding(settings.client_cert_header))

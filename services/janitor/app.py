@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import SystemClock
+from libs.common.needs import Service
 from libs.common.resources import open_backends
 from libs.common.settings import Settings
 from libs.common.store import Buckets, StoreUnavailable
@@ -71,7 +72,7 @@ def build_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            open_backends(settings, app.state.give_up) as backends,
+            open_backends(settings, Service.JANITOR, app.state.give_up) as backends,
             sweeping(settings, backends.buckets, backends.bus),
         ):
             app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}

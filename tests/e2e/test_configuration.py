@@ -141,6 +141,14 @@ def test_config_check_shows_what_is_in_force_and_tries_it(
     assert settings["RABBITMQ_URL"][0].startswith("amqp://guest:***@")
 
 
+def test_config_check_for_one_service_tries_what_it_needs_and_makes_nothing(tmp_path: Path) -> None:
+    """In a container of a deployment that runs, where a bucket that vanished waits for the operator (decision 22)."""
+    code, said = check(tmp_path, {}, "--json", "--service", "assembler")
+    assert code == 1
+    assert [row["name"] for row in json.loads(said)["checks"] if row["trouble"]] == ["temp bucket", "perm bucket"]
+    assert not (tmp_path / "data").exists()
+
+
 def test_config_check_says_what_does_not_work(tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer) -> None:
     env = backend_env(minio, rabbitmq)
     code, said = check(tmp_path, env | {"MINIO_SECRET_KEY": "wr0ng-secret"})

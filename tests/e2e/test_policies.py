@@ -17,13 +17,15 @@ from minio.credentials.providers import StaticProvider
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from minio.minioadmin import MinioAdmin
 
-from libs.common.resources import Name, new_store
+from libs.common.checkup import Check, check_connections
+from libs.common.needs import Bucket, Service
+from libs.common.resources import new_store
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore, StoreRefused, read
 from tests.backends import MinioServer, RabbitmqServer
 from tests.e2e.conftest import QUICK, backend_env
 from tests.e2e.device import new_device
-from tests.e2e.processes import ROOT, separate
+from tests.e2e.processes import ROOT, SECRETS, separate
 
 SERVICES = ("ingest", "assembler", "janitor", "auth")
 MIB = 2**20
@@ -37,10 +39,14 @@ class Users:
     env: Env  # of the whole deployment, with the keys to everything
     own: dict[str, Env]
 
-    def store(self, service: str, bucket: Name) -> ObjectStore:
+    def store(self, service: str, bucket: Bucket) -> ObjectStore:
         """A bucket with the rights of a service."""
-        settings = {**self.env, **self.own.get(service, {})}
-        return new_store(Settings.model_validate({name.lower(): value for name, value in settings.items()}), bucket)
+        return new_store(self.settings(service), bucket)
+
+    def settings(self, service: str) -> Settings:
+        """Those of a process of the service."""
+        env = {**SECRETS, **self.env, **self.own.get(service, {})}
+        return Settings.model_validate({name.lower(): value for name, value in env.items()})
 
 
 @pytest.fixture
@@ -106,7 +112,7 @@ async def _rejected(logs: Callable[[], str], status: Callable[[str], Awaitable[t
         await asyncio.sleep(0.2)
 
 
-FORBIDDEN: list[tuple[str, Name, str, str]] = [
+FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("ingest", "auth", "get", "devices/car-17.json"),
     ("ingest", "auth", "put", "revoked.json"),
     ("ingest", "perm", "put", "files/car-17/log"),
@@ -151,6 +157,18 @@ async def test_and_nothing_else(users: Users) -> None:
             assert await read(everything, key) == b"there"
         await everything.close()
         await own.close()
+
+
+async def test_config_check_for_a_service_asks_for_no_right_that_it_does_not_have(users: Users) -> None:
+    for service in SERVICES:
+        assert await troubles(users, service, Service(service)) == []
+        assert await troubles(users, service, Service.SERVE), "no service has the rights of all"
+
+
+async def troubles(users: Users, user: str, service: Service) -> list[Check]:
+    """What `hiper config check` finds for the service with the rights of the user."""
+    found = check_connections(users.settings(user), service, make=False)
+    return [check async for check in found if check.trouble]
 
 
 @pytest.mark.parametrize("bucket", ["temp", "perm", "auth"])

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from libs.common import layout, resources
 from libs.common.bus import EventBus
 from libs.common.events import Event
+from libs.common.needs import Bucket
 from libs.common.preparing import GiveUp
 from libs.common.settings import Settings
 from libs.common.store import ObjectStore
@@ -65,7 +66,7 @@ def add_fault(point: FaultPoint) -> None:
     """Put the hooks on every store and bus that the process opens from now on."""
     killer, new_store, new_bus = Killer(point), resources.new_store, resources.new_bus
 
-    def hooked_store(settings: Settings, name: resources.Name) -> ObjectStore:
+    def hooked_store(settings: Settings, name: Bucket) -> ObjectStore:
         return HookedStore(new_store(settings, name), killer)
 
     def hooked_bus(settings: Settings, give_up: GiveUp | None = None) -> EventBus:
