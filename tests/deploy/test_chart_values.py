@@ -81,12 +81,12 @@ def test_the_readme_lists_every_value() -> None:
 
 def test_the_values_that_the_readme_shows_are_taken() -> None:
     blocks = re.findall(r"```yaml\n# values.yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    whole, certificates = map(yaml.safe_load, blocks)
+    whole, without_cluster, certificates = map(yaml.safe_load, blocks)
     manifests = render(whole)
     used = set().union(*map(secrets_of, pods(manifests).values()))
     own = {f"store-{name}" for name in COMPONENTS} | {f"broker-{name}" for name in COMPONENTS if name != "auth"}
     assert used == own | {"hiper-tokens", "hiper-admin", "r-hiper-test"}
-    assert render(whole, certificates)
+    assert render(whole, without_cluster, certificates)
 
 
 def test_the_chart_has_the_version_of_the_project() -> None:
