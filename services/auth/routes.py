@@ -20,6 +20,7 @@ from services.auth.bodies import (
     read_body,
     read_json,
 )
+from services.auth.devices import Revoked
 from services.auth.grant import NO_STORE, parse_token_request, refused
 from services.auth.models import (
     Device,
@@ -185,13 +186,7 @@ async def revoke_devices(request: Request, auth: State) -> RevocationResult:
         for device_id in wanted.device_ids:
             record(audit.TokensRevoked(device=device_id), "unknown", type(error).__name__)
         raise
-    for device_id in done.revoked:
-        record(audit.TokensRevoked(device=device_id))
-    for device in done.devices if wanted.forget else ():
-        event = audit.DeviceDeleted(device=device.device_id, old_scopes=[*device.scopes], old_class=device.device_class)
-        record(event)
-    for device_id in done.damaged if wanted.forget else ():
-        record(audit.DeviceDeleted(device=device_id, old_scopes=[]))
+    _record_revocation(done, forgotten=wanted.forget)
     return RevocationResult(revoked=done.revoked, unknown=done.unknown)
 
 
@@ -203,6 +198,19 @@ async def revoke_tokens(device_id: str, auth: State) -> None:
 
 
 router.include_router(devices)
+
+
+def _record_revocation(done: Revoked, *, forgotten: bool) -> None:
+    """One line for each id, and one more for each device that was deleted."""
+    for device_id in done.revoked:
+        record(audit.TokensRevoked(device=device_id))
+    for device_id in done.unknown:
+        record(audit.TokensRevoked(device=device_id), "refused", f"{Kind.DEVICE_NOT_FOUND.slug}: nothing was done")
+    for device in done.devices if forgotten else ():
+        event = audit.DeviceDeleted(device=device.device_id, old_scopes=[*device.scopes], old_class=device.device_class)
+        record(event)
+    for device_id in done.damaged if forgotten else ():
+        record(audit.DeviceDeleted(device=device_id, old_scopes=[]))
 
 
 def _info(device: Device) -> DeviceInfo:

@@ -1,5 +1,6 @@
 """What auth writes into the audit trail: who did what to which device, from where, and with which outcome."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from libs.common.layout import device_key
 from libs.common.settings import MIN_SECRET_BYTES
 from libs.common.store import StoreUnavailable
 from libs.common.store.filesystem import FilesystemStore
@@ -50,11 +52,43 @@ async def test_changes_of_a_device_say_who_and_what(api: AuthApi, method: str, p
     assert only(lines).items() >= {**BY_ADMIN, **says, "device": "car-7"}.items()
 
 
-async def test_another_class_is_recorded_with_the_one_before(api: AuthApi) -> None:
-    await api.register("car-7")
+async def revoked_together(api: AuthApi, *device_ids: str, forget: bool = False) -> list[tuple[str, str, str]]:
+    """The lines of one call: event, device, outcome."""
     with audited() as lines:
-        await api.admin("PATCH", "/devices/car-7", json={"device_class": "default"})
-    says = {"event": "device_reclassified", "device": "car-7", "old_class": "default", "new_class": "default"}
+        await api.admin("POST", "/devices/revoke", json={"device_ids": device_ids, "forget": forget})
+    assert {line["actor"] for line in lines} == {"admin"}
+    return [(line["event"], line["device"], line["outcome"]) for line in lines]
+
+
+async def test_revoking_many_makes_a_line_for_each_id_those_of_no_device_too(api: AuthApi) -> None:
+    await api.register("car-7")
+    assert await revoked_together(api, "car-7", "car-8", "admin") == [
+        ("tokens_revoked", "car-7", "success"),
+        ("tokens_revoked", "admin", "success"),
+        ("tokens_revoked", "car-8", "refused"),
+    ]
+
+
+async def test_forgetting_many_says_which_were_deleted(api: AuthApi, store: FilesystemStore) -> None:
+    for device_id in ("car-7", "car-9"):
+        await api.register(device_id)
+    await store.put(device_key("car-9"), b"damaged")
+    lines = await revoked_together(api, "car-7", "car-8", "car-9", forget=True)
+    assert [line for line in lines if line[0] != "device_damaged"] == [
+        ("tokens_revoked", "car-7", "success"),
+        ("tokens_revoked", "car-9", "success"),
+        ("tokens_revoked", "car-8", "refused"),
+        ("device_deleted", "car-7", "success"),
+        ("device_deleted", "car-9", "success"),
+    ]
+
+
+async def test_another_class_is_recorded_with_the_one_before(app: FastAPI, api: AuthApi) -> None:
+    await api.register("car-7")
+    app.state.auth = replace(app.state.auth, classes={"default", "truck"})
+    with audited() as lines:
+        await api.admin("PATCH", "/devices/car-7", json={"device_class": "truck"})
+    says = {"event": "device_reclassified", "device": "car-7", "old_class": "default", "new_class": "truck"}
     assert only(lines).items() >= {**BY_ADMIN, **says}.items()
 
 
@@ -78,10 +112,14 @@ async def test_what_broke_off_may_have_been_done(
     async def away(*_args: object, **_kwargs: object) -> None:
         raise StoreUnavailable("the store is away")
 
-    with audited() as lines, monkeypatch.context() as patch:
-        patch.setattr(FilesystemStore, "delete_many", away)
+    monkeypatch.setattr(FilesystemStore, "delete_many", away)
+    with audited() as lines:
         await api.admin("DELETE", "/devices/car-7")
     assert only(lines).items() >= {"event": "device_deleted", "outcome": "unknown"}.items()
+    assert await revoked_together(api, "car-7", "car-8", forget=True) == [
+        ("tokens_revoked", "car-7", "unknown"),
+        ("tokens_revoked", "car-8", "unknown"),
+    ]
 
 
 async def test_a_token_says_to_whom_and_for_what(api: AuthApi) -> None:
