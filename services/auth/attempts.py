@@ -10,8 +10,8 @@ secret was right before does not even wait.
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
@@ -56,7 +56,7 @@ class Attempts:
         self._counts = [Rates(uri) for uri in sorted(uris)]
         self._per_client = _failures("token-client", settings.token_failures_per_client)
         self._per_address = _failures("token-address", settings.token_failures_per_address)
-        self._under_way = Counter[str]()
+        self._counted = Counter[str]()  # what is under way
         self._lanes: dict[str, _Lane] = {}
         self._known = Recent[SecretHash](KNOWN_FOR, MOST_KNOWN)
 
@@ -65,9 +65,11 @@ class Attempts:
         beyond the limits, or one that is not looked at; and StoreUnavailable."""
         began, network = monotonic(), network_of(address)
         pair = f"{network} {hashlib.sha256(client_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
-        beyond = await self._beyond(pair, network) and not self._knows(client_id, secrets)
-        self._under_way[pair] += 1
-        try:
+        with self._under_way(pair) as ahead, self._under_way(network) as ahead_of_address:
+            beyond = (
+                await self._beyond(self._per_client, pair, ahead)
+                or await self._beyond(self._per_address, network, ahead_of_address)
+            ) and not self._knows(client_id, secrets)
             if beyond:
                 async with self._turn(client_id, network):
                     client = await self._clients.authenticate(client_id, secrets)
@@ -75,10 +77,6 @@ class Attempts:
                 client = await self._clients.authenticate(client_id, secrets)
             if client is None:
                 await self._count(pair, network)
-        finally:
-            self._under_way[pair] -= 1
-            if not self._under_way[pair]:
-                del self._under_way[pair]
         if client is not None:
             if client.proven_by is not None:
                 self._known.put(client_id, client.proven_by)
@@ -93,15 +91,23 @@ class Attempts:
         known = self._known.get(client_id)
         return known is not None and any(map(known.is_of, secrets))
 
-    async def _beyond(self, pair: str, network: str) -> bool:
-        """Whether a limit is reached, if all that is under way fails."""
-        for limit, who, more in (
-            (self._per_client, pair, self._under_way[pair]),
-            (self._per_address, network, 0),
-        ):
-            if limit and any([(await count.left(limit, who)).remaining <= more for count in self._counts]):
-                return True
-        return False
+    async def _beyond(self, limit: Window | None, who: str, ahead: int) -> bool:
+        """Whether the limit is reached, if all that came before and are under way fail."""
+        left = [(await count.left(limit, who)).remaining for count in self._counts] if limit else []
+        return any(remaining <= ahead for remaining in left)
+
+    @contextmanager
+    def _under_way(self, who: str) -> Iterator[int]:
+        """How many are under way already, while this one is too. Counted before anything is waited for: of many that
+        come at once, each has another number."""
+        ahead = self._counted[who]
+        self._counted[who] += 1
+        try:
+            yield ahead
+        finally:
+            self._counted[who] -= 1
+            if not self._counted[who]:
+                del self._counted[who]
 
     async def _count(self, pair: str, network: str) -> None:
         for limit, who in ((self._per_client, pair), (self._per_address, network)):

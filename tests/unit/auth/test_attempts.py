@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from libs.common.rates import Left, Rates, Window
 from libs.common.settings import Settings
 from libs.common.store.filesystem import FilesystemStore
 from services.auth import attempts
@@ -89,6 +90,27 @@ async def test_guesses_at_many_ids_from_one_address_are_bounded_together(api: Au
 
 async def test_guesses_sent_at_once_get_no_further_than_those_sent_one_after_another(api: AuthApi) -> None:
     assert await at_once(api, "admin", 20) == {401: PER_CLIENT, 429: 20 - PER_CLIENT}
+
+
+@pytest.mark.parametrize("pause", [0, 0.02], ids=["counted here", "counted on another machine"])
+async def test_guesses_at_many_ids_sent_at_once_from_one_address_get_no_further_either(
+    api: AuthApi, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    left = Rates.left
+
+    async def slowly(rates: Rates, limit: Window, who: str) -> Left:
+        await asyncio.sleep(pause)
+        return await left(rates, limit, who)
+
+    monkeypatch.setattr(Rates, "left", slowly)
+    answers = await asyncio.gather(*(api.token(f"car-{n}", "guess") for n in range(20)))
+    assert 0 < [answer.status_code for answer in answers].count(401) <= PER_ADDRESS
+
+
+async def test_devices_behind_one_address_that_all_come_at_once_get_their_tokens(api: AuthApi) -> None:
+    secrets = {f"car-{n}": await api.register(f"car-{n}") for n in range(3 * PER_ADDRESS)}
+    answers = await asyncio.gather(*(api.token(name, secret) for name, secret in secrets.items()))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_guesses_at_admin_beyond_the_limit_are_looked_at_one_after_another_and_not_all(
