@@ -55,7 +55,6 @@ class Clients:
         """The client, if one of the secrets is its own; else None, after the same work for an unknown client as
         for a wrong secret. Raises StoreUnavailable."""
         if client_id in self._fixed:
-            audit_trail.identify(client_id)
             return await self._of_settings(client_id, secrets)
         return await self._device(client_id, secrets)
 

@@ -9,10 +9,11 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from libs.common.layout import device_key
-from libs.common.settings import MIN_SECRET_BYTES
+from libs.common.settings import MIN_SECRET_BYTES, Settings
 from libs.common.store import StoreUnavailable
 from libs.common.store.filesystem import FilesystemStore
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
+from tests.unit.metrics import growth
 from tests.unit.trail import audited
 
 BY_ADMIN = {"actor": "admin", "address": "127.0.0.1", "outcome": "success", "reason": ""}
@@ -136,9 +137,28 @@ async def test_a_failed_login_says_from_where_and_why(api: AuthApi) -> None:
     await api.register("car-7")
     with audited() as lines:
         await api.token("car-7", "wrong")
-    says = {"event": "authentication_failed", "actor": "car-7", "address": "127.0.0.1", "outcome": "refused"}
-    assert only(lines).items() >= says.items()
-    assert only(lines)["reason"].startswith("invalid-client: ")
+        await api.token("never-was", "wrong")
+        await api.token("admin", "wrong")
+    says = {"event": "authentication_failed", "address": "127.0.0.1", "outcome": "refused"}
+    assert all(line.items() >= says.items() for line in lines)
+    assert [line["actor"] for line in lines] == ["car-7", "never-was", "admin"]
+    assert all(line["reason"].startswith("invalid-client: ") for line in lines)
+
+
+async def test_a_guess_beyond_the_limit_is_recorded_as_a_failed_login(api: AuthApi, settings: Settings) -> None:
+    for _ in range(settings.token_failures_per_client):
+        await api.token("car-7", "wrong")
+    with audited() as lines:
+        await api.token("car-7", "wrong")
+    assert only(lines).items() >= {"event": "authentication_failed", "actor": "car-7", "outcome": "refused"}.items()
+    assert only(lines)["reason"].startswith("too-many-requests: ")
+
+
+async def test_every_line_is_counted_for_the_alerts(api: AuthApi) -> None:
+    with growth("hiper_audit_events_total", event="authentication_failed", outcome="refused") as counted:
+        for _ in range(3):
+            await api.token("car-7", "wrong")
+    assert counted.by == 3
 
 
 async def test_every_way_to_fail_at_the_login_is_recorded(api: AuthApi) -> None:
