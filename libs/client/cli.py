@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from libs.client import commands_access, commands_config, commands_download, commands_files, commands_transfer
+from libs.client import (
+    commands_config,
+    commands_devices,
+    commands_download,
+    commands_files,
+    commands_login,
+    commands_transfer,
+)
 from libs.client.console import show_all
 
 app = typer.Typer(
@@ -17,13 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Upload files over bad links, and always resume. Begin with `hiper login`.",
 )
-app.command()(commands_access.login)
+app.command()(commands_login.login)
 app.command()(commands_transfer.upload)
 app.command()(commands_download.download)
 app.command()(commands_files.status)
 app.command()(commands_files.ls)
 app.command()(commands_files.rm)
-app.add_typer(commands_access.device, name="device")
+app.add_typer(commands_devices.device, name="device")
 app.add_typer(commands_config.config, name="config")
 
 

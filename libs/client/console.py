@@ -19,7 +19,7 @@ from libs.client.errors import HiperError
 from libs.client.identity import identity
 from libs.client.interrupts import Interrupted, abandon_stdout, interruptible
 from libs.client.profile import credentials
-from libs.client.proxies import proxy_for
+from libs.client.proxies import exposure, proxy_for
 from libs.client.retry import Notify
 from libs.client.sizes import parse_size, printable
 
@@ -99,8 +99,12 @@ def fail(error: Exception) -> NoReturn:
 def client(
     retry_for: float = TRANSFER_PATIENCE, on_retry: Notify | None = None, limit_rate: float | None = None
 ) -> HiperClient:
-    """A client with the credentials of the environment or the profile."""
+    """A client with the credentials of the environment or the profile. Warns of a proxy that can read them: who sent
+    them without one may have set it since."""
     who = credentials(os.environ)
+    proxy = proxy_for(who.server)
+    if proxy and (warning := exposure(who.server, proxy)):
+        err().print(printable(warning))
     return HiperClient(
         who.server,
         who.device_id,
@@ -108,7 +112,7 @@ def client(
         retry_for=retry_for,
         on_retry=on_retry or Lines(err()).retrying,
         tls=identity(os.environ),
-        proxy=proxy_for(who.server),
+        proxy=proxy,
         limit_rate=limit_rate,
     )
 

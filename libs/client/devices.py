@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
-from libs.client.models import Device, DevicePage, NewDevice, PurgedFile, PurgePage, RevocationResult
+from libs.client.models import Device, DevicePage, ListedDevice, NewDevice, PurgedFile, PurgePage, RevocationResult
 from libs.client.retry import Patience
 from libs.client.transport import Request, Transport
 
@@ -30,8 +30,8 @@ class Devices:
         request = Request("POST", "/devices", headers=headers, body=json.dumps(document).encode())
         return self._transport.parse(NewDevice, await self._transport.once(request))
 
-    async def list(self) -> AsyncIterator[Device]:
-        """All devices, in the order of their ids."""
+    async def list(self) -> AsyncIterator[ListedDevice]:
+        """All devices, in the order of their ids; at the end of each page those whose record is damaged."""
         cursor: str | None = ""
         while cursor is not None:
             query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
@@ -39,6 +39,8 @@ class Devices:
             page = self._transport.parse(DevicePage, answer)
             for device in page.devices:
                 yield device
+            for device_id in page.damaged:
+                yield ListedDevice(device_id=device_id, scopes=[], damaged=True)
             cursor = page.next
 
     async def classify(self, device_id: str, device_class: str) -> Device:

@@ -79,6 +79,12 @@ class Device(_Record):
     device_class: str = "default"
 
 
+class ListedDevice(Device):
+    """A line of the list of devices. Of one whose stored record is `damaged` only the id is known."""
+
+    damaged: bool = False
+
+
 class NewDevice(Device):
     """A device just registered. The secret is told this once."""
 
@@ -110,7 +116,7 @@ class RevocationResult(_Record):
 
 
 class DevicePage(_Record):
-    devices: list[Device]
+    devices: list[ListedDevice]
     damaged: list[str] = []
     next: str | None = None
 

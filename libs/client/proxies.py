@@ -9,6 +9,8 @@ from yarl import URL
 
 from libs.client.errors import HiperError
 
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
 
 def proxy_for(server: str) -> URL | None:
     """The proxy on the way to this server; None for a direct connection. Raises HiperError where it cannot be used.
@@ -31,6 +33,20 @@ def proxy_for(server: str) -> URL | None:
             f"set {url.scheme}_proxy to an HTTP proxy, or add {url.host} to no_proxy",
         )
     return proxy
+
+
+def exposure(server: str, proxy: URL | None) -> str:
+    """A warning of those who can read the secret on its way to the server; empty where it is encrypted, or does not
+    leave this machine."""
+    url = URL(server)
+    if url.scheme != "http" or url.host in _LOCAL:
+        return ""
+    if proxy:
+        return (
+            f"warning: http:// shows the secret to the proxy {proxy.host}:{proxy.port} and to all on the way; "
+            f"use https://, or add {url.host} to no_proxy in a trusted network"
+        )
+    return "warning: http:// sends the secret unencrypted; use https:// outside of a trusted network"
 
 
 def _is_direct(url: URL, proxies: dict[str, str]) -> bool:

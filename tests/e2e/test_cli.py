@@ -25,9 +25,20 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps what it has."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def auth_dir(data: Path) -> Path:
+    return data / "auth"
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[str]:
     """The address of `hiper serve`: one for all tests, each of which works with files of its own name."""
-    data, port = tmp_path_factory.mktemp("server"), free_port()
+    port = free_port()
     settings = {
         "PORT": str(port),
         "SECRET_KEY": "k" * 32,
@@ -383,6 +394,24 @@ def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, 
     env |= {"HIPER_DEVICE_ID": None, "HIPER_DEVICE_SECRET": None}
     assert hiper("device", "revoke", "car-7").stdout == "device car-7 revoked\n"
     assert hiper("device", "revoke", "car-8").exit_code == 0
+    assert hiper("device", "ls").stdout == ""
+
+
+def test_a_device_whose_record_is_damaged_is_listed_as_such(hiper: Hiper, auth_dir: Path) -> None:
+    for name in ("car-10", "car-11"):
+        assert hiper("device", "add", name).exit_code == 0
+    (auth_dir / "devices" / "car-10.json").write_text("{}")
+    listed = hiper("device", "ls")
+    assert listed.exit_code == 0
+    assert [line.split("\t")[::2] for line in listed.stdout.splitlines()] == [
+        ["car-11", "files:read files:write"],
+        ["car-10", "damaged"],
+    ]
+    assert "devices/car-10.json" in listed.stderr
+    documents = [json.loads(line) for line in hiper("device", "ls", "--json").stdout.splitlines()]
+    assert {each["device_id"]: each["damaged"] for each in documents} == {"car-11": False, "car-10": True}
+    for name in ("car-10", "car-11"):
+        assert hiper("device", "revoke", name).exit_code == 0
     assert hiper("device", "ls").stdout == ""
 
 

@@ -1,13 +1,14 @@
 """Which proxy the environment names, and that every request takes that way."""
 
+import re
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from yarl import URL
 
-from libs.client import HiperClient, HiperError
-from libs.client.proxies import proxy_for
+from libs.client import HiperClient, HiperError, console
+from libs.client.proxies import exposure, proxy_for
 from tests.unit.client.conftest import ADMIN_SECRET
 from tests.unit.client.forward_proxy import ForwardProxy
 from tests.unit.client.live import LiveServer
@@ -84,6 +85,43 @@ def test_a_proxy_that_cannot_be_used_is_an_error_that_shows_no_secret(
         proxy_for(SERVER)
     assert "secret" not in str(caught.value)
     assert "no_proxy" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("server", "proxy", "read_by"),
+    [
+        (SERVER, None, ""),
+        (SERVER, "http://me:secret@p:1", ""),
+        ("http://localhost:8000", None, ""),
+        ("http://files.example", None, "sends the secret unencrypted"),
+        (
+            "http://files.example",
+            "http://me:secret@p:1",
+            "to the proxy p:1 .* add files.example to no_proxy",
+        ),
+        ("http://files.example", "https://p", "to the proxy p:443 "),
+    ],
+)
+def test_it_is_said_who_can_read_the_secret_on_its_way(server: str, proxy: str | None, read_by: str) -> None:
+    said = exposure(server, URL(proxy) if proxy else None)
+    assert bool(said) == bool(read_by)
+    assert re.search(read_by, said)
+    assert "me:" not in said
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_every_command_warns_of_a_proxy_that_can_read_the_secret(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether or not anybody logged in: id and secret may come from the environment."""
+    known = {"SERVER": f"{scheme}://files.invalid", "DEVICE_ID": "car-7", "DEVICE_SECRET": "s" * 32}
+    for name, value in known.items():
+        monkeypatch.setenv(f"HIPER_{name}", value)
+    monkeypatch.setenv("ALL_PROXY", "http://p:1")
+    console.client()
+    shown = capsys.readouterr()
+    assert ("warning: http:// shows the secret to the proxy p:1" in shown.err) == (scheme == "http")
+    assert shown.out == ""
 
 
 async def test_every_request_goes_through_the_proxy(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:

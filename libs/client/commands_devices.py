@@ -1,79 +1,18 @@
-"""`hiper login` and `hiper device ...`."""
+"""`hiper device ...`."""
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from yarl import URL
 
-from libs.client.address import check_server
-from libs.client.client import HiperClient
 from libs.client.commands_files import Json
-from libs.client.console import client, err, fail, print_json, run, say
-from libs.client.errors import HiperError
-from libs.client.identity import identity
-from libs.client.profile import DEFAULT_SERVER, Profile, profile_path, save
-from libs.client.proxies import proxy_for
+from libs.client.console import client, err, print_json, run, say
+from libs.client.models import ListedDevice
 from libs.client.sizes import format_size, printable
 
-LOCAL = {"localhost", "127.0.0.1", "::1"}
 Id = Annotated[str, typer.Argument(help="Id of the device.", metavar="ID")]
 
 device = typer.Typer(no_args_is_help=True, help="Register, list and revoke devices (needs the scope `admin`).")
-
-
-def login(
-    server: Annotated[
-        str | None, typer.Option(envvar="HIPER_SERVER", help="Address of the server.", metavar="URL")
-    ] = None,
-    device_id: Annotated[
-        str | None,
-        typer.Option("--id", envvar="HIPER_DEVICE_ID", help="Id of the device, or `admin`.", metavar="ID"),
-    ] = None,
-    secret_stdin: Annotated[
-        bool,
-        typer.Option("--secret-stdin", help="Read the secret from standard input, and ask for nothing."),
-    ] = False,
-) -> None:
-    """Save who you are, so that the other commands need not ask.
-
-    The id and secret are checked with the server and saved in ~/.config/hiper/profile.json, readable by you only.
-    HIPER_SERVER, HIPER_DEVICE_ID and HIPER_DEVICE_SECRET, where set, are used instead of the saved ones.
-    HIPER_CLIENT_CERT and HIPER_CLIENT_KEY: PEM files of the certificate to show, where the server asks for one.
-    """
-    if secret_stdin:
-        if not device_id:
-            raise typer.BadParameter("needed together with --secret-stdin", param_hint="--id")
-        profile = _profile(server or DEFAULT_SERVER, device_id, sys.stdin.readline().strip())
-    else:
-        profile = _profile(
-            server or typer.prompt("Server", default=DEFAULT_SERVER),
-            device_id or typer.prompt("Id"),
-            typer.prompt("Secret", hide_input=True),
-        )
-    run(lambda: _log_in(profile))
-
-
-def _profile(server: str, device_id: str, secret: str) -> Profile:
-    try:
-        return Profile(server=check_server(server), device_id=device_id, client_secret=secret)
-    except HiperError as error:
-        fail(error)
-
-
-async def _log_in(profile: Profile) -> None:
-    path = profile_path(os.environ)
-    who = profile.device_id, profile.client_secret
-    tls, proxy = identity(os.environ), proxy_for(profile.server)
-    async with HiperClient(profile.server, *who, retry_for=0, tls=tls, proxy=proxy) as hiper:
-        await hiper.verify()
-    save(profile, path)
-    say(f"logged in to {profile.server} as {profile.device_id} (saved in {path})")
-    url = URL(profile.server)
-    if url.scheme == "http" and url.host not in LOCAL:
-        err().print("warning: http:// sends the secret unencrypted; use https:// outside of a trusted network")
 
 
 @device.command()
@@ -122,18 +61,34 @@ def classify(
 
 @device.command("ls")
 def ls_devices(as_json: Json = False) -> None:
-    """List the devices: id, time of registration, scopes, separated by tabs."""
+    """List the devices: id, time of registration, scopes, separated by tabs.
+
+    `damaged` in place of the scopes: what the server stores of the device cannot be read.
+    """
 
     async def work() -> None:
         async with client() as hiper:
             async for known in hiper.devices.list():
-                created = known.created_at.isoformat() if known.created_at else ""
-                if as_json:
-                    print_json(known.model_dump(mode="json"))
-                else:
-                    print(printable(known.device_id), created, " ".join(known.scopes), sep="\t")
+                _show(known, as_json)
 
     run(work)
+
+
+def _show(known: ListedDevice, as_json: bool) -> None:
+    created = known.created_at.isoformat() if known.created_at else ""
+    if as_json:
+        print_json(known.model_dump(mode="json"))
+    else:
+        about = "damaged" if known.damaged else " ".join(known.scopes)
+        print(printable(known.device_id), created, about, sep="\t")
+    if known.damaged:
+        err().print(
+            printable(
+                f"warning: what the server stores of device {known.device_id} is damaged: it gets no token. Restore "
+                f"devices/{known.device_id}.json in the bucket of auth; or hiper device revoke {known.device_id}, then "
+                "add it anew"
+            )
+        )
 
 
 @device.command()
