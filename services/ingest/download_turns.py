@@ -6,8 +6,12 @@ from collections import deque
 from libs.common.problems import Kind, Problem, later
 from services.ingest.metrics import AT_CLIENT, AT_STORE, AT_TURN
 
-TURNS = 64  # downloads of one process that read from the store at once, of its 100 connections for reading
-WAIT = 10.0  # seconds that a download waits for its first turn
+# Neither is a setting. TURNS belongs to the size of the store's pool of connections: where downloads wait long,
+# more replicas bring more turns (HiperDownloadsWait).
+TURNS = 64  # downloads of one process that read from the store at once; the rest of its 100 connections is for others
+FIRST_TURN_WAIT = (
+    10.0  # seconds that a download waits for its first turn: shorter than the usual timeout of a proxy, 60
+)
 
 
 class Turns:
@@ -27,7 +31,7 @@ class Turns:
                 await self._come(device)
         except TimeoutError:
             detail = "Too many downloads are under way. Try again later."
-            raise Problem(Kind.BUSY, detail, headers=later(WAIT)) from None
+            raise Problem(Kind.BUSY, detail, headers=later(FIRST_TURN_WAIT)) from None
         finally:
             self._wait(-1)
         AT_CLIENT.dec()

@@ -10,17 +10,19 @@ from contextlib import aclosing, contextmanager
 
 from libs.common.extents import Extent
 from libs.common.store import StoreUnavailable
-from services.ingest.download_turns import WAIT, Turns
+from services.ingest.download_turns import FIRST_TURN_WAIT, Turns
 from services.ingest.metrics import AT_CLIENT
 
-TURN = 1.0  # seconds after which a download makes room for one that waits
-PATIENCE = 0.5  # seconds that a client may keep an answer of the store waiting,
-HURRY = 0.05  # and seconds of that while other downloads wait for a turn
-AHEAD = 256 * 1024  # bytes in memory for one client, at most,
-LEAST_AHEAD = 16 * 1024  # and at least
-BLOCK = 64 * 1024  # bytes that a client is given at once, and so what is kept besides for one that takes nothing,
-PROVEN = 4 * 2**20  # bytes, after which a client that kept up is given them as they come
-AHEAD_OF_ALL = 64 * 2**20  # bytes in memory for all of them, while each has its least
+# None of these is a setting. They trade the store's connections and memory for the pace of one download, which no
+# operator can see from outside; replicas (for connections) and ANSWER_LEAST_RATE (for slow clients) are what to change.
+TURN_LENGTH = 1.0  # seconds after which a download makes room for one that waits: long against a request to the store
+CLIENT_PATIENCE = 0.5  # seconds that a client may keep an answer of the store waiting: a radio's usual gaps are shorter
+CROWDED_PATIENCE = 0.05  # the same in seconds, while other downloads wait for a turn
+MOST_AHEAD = 256 * 1024  # bytes in memory for one client: what the kernel holds for it too (docs/limits.md)
+LEAST_AHEAD = 16 * 1024  # bytes in memory for each client, however many there are: a request to the store costs as much
+MOST_AHEAD_OF_ALL = 64 * 2**20  # bytes in memory for all clients, while each has its least: within the 150 MiB of a pod
+BLOCK = 64 * 1024  # bytes that a client is given at once, and so what is kept besides for one that takes nothing
+TRUSTED_AFTER = 4 * 2**20  # bytes, after which a client that kept up is given them as they come
 
 Blocks = AsyncGenerator[bytes, None]
 Read = Callable[[Extent], Blocks]
@@ -43,7 +45,7 @@ class Downloads:
         """How many bytes one more download may hold in memory."""
         self._in_memory += 1
         try:
-            yield max(LEAST_AHEAD, min(AHEAD, AHEAD_OF_ALL // self._in_memory))
+            yield max(LEAST_AHEAD, min(MOST_AHEAD, MOST_AHEAD_OF_ALL // self._in_memory))
         finally:
             self._in_memory -= 1
 
@@ -56,7 +58,7 @@ class _Download:
         self._read = read
         self._at, self._end = extent
         self._device = device
-        self._patience: float | None = WAIT
+        self._patience: float | None = FIRST_TURN_WAIT
         self._keeps_up = False
 
     async def blocks(self) -> Blocks:
@@ -76,7 +78,7 @@ class _Download:
             began = asyncio.get_running_loop().time()
             for start in range(0, len(ahead), BLOCK):
                 yield ahead[start : start + BLOCK]
-        self._keeps_up = asyncio.get_running_loop().time() - began < PATIENCE
+        self._keeps_up = asyncio.get_running_loop().time() - began < CLIENT_PATIENCE
 
     async def _read_ahead(self, extent: Extent) -> bytes:
         await self._shared.turns.take(self._device, self._patience)
@@ -108,10 +110,10 @@ class _Answer:
         self._block = b""  # what of it the client was not given yet
         self._passed = 0  # bytes
         self._loop = asyncio.get_running_loop()
-        self._ends = self._loop.time() + TURN  # if others wait
+        self._ends = self._loop.time() + TURN_LENGTH  # if others wait
         self._passed_at: float | None = None  # when the client was given what it has not taken yet
         self._closing: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(HURRY, self._look)
+        self._timer = self._loop.call_later(CROWDED_PATIENCE, self._look)
         self.kept_waiting = False
 
     async def next(self) -> bytes:
@@ -121,7 +123,7 @@ class _Answer:
             return b""
         if not self._block:
             self._block = await anext(self._blocks, b"")
-        size = BLOCK if self._passed < PROVEN else len(self._block)
+        size = BLOCK if self._passed < TRUSTED_AFTER else len(self._block)
         passed, self._block = self._block[:size], self._block[size:]
         self._passed += len(passed)
         self._passed_at = self._loop.time()
@@ -133,13 +135,13 @@ class _Answer:
         await asyncio.shield(self._close())
 
     def _look(self) -> None:
-        patience = HURRY if self._turns.waiting else PATIENCE
+        patience = CROWDED_PATIENCE if self._turns.waiting else CLIENT_PATIENCE
         if self._passed_at is not None and self._loop.time() - self._passed_at >= patience:
             self.kept_waiting = True
             self._block = b""
             self._close()
         else:
-            self._timer = self._loop.call_later(HURRY, self._look)
+            self._timer = self._loop.call_later(CROWDED_PATIENCE, self._look)
 
     def _close(self) -> asyncio.Task[None]:
         self._closing = self._closing or self._loop.create_task(self._give_back())

@@ -36,6 +36,7 @@ WHEN_GONE = {
     "HiperRevocationsStale": Answer(DOWN, ("ingest", "auth"), "the gauge is there as long as the process is"),
     "HiperRequestsShed": Answer(DOWN, ("ingest", "auth"), "who is not there turns nobody away"),
     "HiperMemoryBudgetExhausted": Answer(DOWN, ("ingest",), "the gauge is there as long as the process is"),
+    "HiperDownloadsWait": Answer(DOWN, ("ingest",), "the gauge is there as long as the process is"),
     "HiperStoreUnavailable": Answer(DOWN, EVERY, "every process calls the store every few seconds"),
     "HiperStoreSlow": Answer(DOWN, EVERY, "as above"),
     "HiperBusDisconnected": Answer(DOWN, WITH_BUS, "the gauge is there as long as the process is"),

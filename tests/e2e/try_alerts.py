@@ -23,6 +23,7 @@ from prometheus_client import start_http_server
 
 from libs.common.bus.rabbitmq import RabbitBus
 from libs.common.events import ChunkReceived, ChunkReceivedData
+from services.ingest.download_turns import TURNS
 from tests.backends import MinioServer, RabbitmqServer, minio_server, rabbitmq_server
 from tests.deploy.alert_rules import RULES, rules
 from tests.e2e.conftest import backend_env
@@ -237,6 +238,25 @@ async def no_room(it: Trial) -> None:
     await waiting
 
 
+async def a_rollout(it: Trial) -> None:
+    """More downloads at once than a replica has turns."""
+    await it.device.send("firmware", 2**25, 0, bytes(2**25))
+    await it.device.wait_for("firmware", "complete")
+
+    async def fetch() -> None:
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with it.device.download("firmware") as answer:
+                    async for _ in answer.content.iter_chunked(2**20):
+                        pass
+
+    cars = [asyncio.create_task(fetch()) for _ in range(2 * TURNS)]
+    await it.fired("HiperDownloadsWait")
+    for car in cars:
+        car.cancel()
+    await asyncio.gather(*cars, return_exceptions=True)
+
+
 async def no_assembler(it: Trial) -> None:
     it.processes["assembler"].kill()
     await it.fired("HiperComponentDown hiper-assembler", "HiperEventsNotDelivered", "HiperFilesStuck")
@@ -296,6 +316,7 @@ async def test_every_alert_fires_when_its_cause_is_there(tmp_path: Path, engine:
                 no_room(it),
                 devices_that_give_up(it),
             )
+            await a_rollout(it)
             await a_slow_store(it)
             await a_slow_assembler(it)
             await no_assembler(it)

@@ -11,14 +11,14 @@ from libs.common.problems import Kind, Problem
 from libs.common.store import ObjectNotFound, StoreUnavailable
 from services.ingest import downloads
 from services.ingest.download_turns import Turns
-from services.ingest.downloads import AHEAD, Blocks, Downloads
+from services.ingest.downloads import MOST_AHEAD, Blocks, Downloads
 from tests.unit.metrics import value
 
 MIB = 2**20
 BLOCK = 64 * 1024
 SIZE = 4 * MIB
 CONTENT = bytes(range(251)) * (SIZE // 251 + 1)
-LONG = 20 * downloads.PATIENCE
+LONG = 20 * downloads.CLIENT_PATIENCE
 CAR = "car-7"
 
 
@@ -74,12 +74,12 @@ async def until_closed(stored: Object) -> None:
 
 async def test_a_client_that_keeps_up_gets_a_file_in_two_answers(stored: Object) -> None:
     assert await whole(Downloads().blocks(stored.read, Extent(3, SIZE), CAR)) == CONTENT[3:SIZE]
-    assert stored.asked == [Extent(3, 3 + AHEAD), Extent(3 + AHEAD, SIZE)]
+    assert stored.asked == [Extent(3, 3 + MOST_AHEAD), Extent(3 + MOST_AHEAD, SIZE)]
     assert stored.open == 0
 
 
 async def test_a_small_file_takes_one_answer(stored: Object) -> None:
-    assert await whole(Downloads().blocks(stored.read, Extent(0, AHEAD), CAR)) == CONTENT[:AHEAD]
+    assert await whole(Downloads().blocks(stored.read, Extent(0, MOST_AHEAD), CAR)) == CONTENT[:MOST_AHEAD]
     assert len(stored.asked) == 1
 
 
@@ -91,35 +91,35 @@ async def test_a_client_that_takes_nothing_holds_no_answer(stored: Object) -> No
 
 async def test_nor_does_one_that_stalls_in_the_middle_and_goes_on_where_it_was(stored: Object) -> None:
     async with aclosing(Downloads().blocks(stored.read, Extent(0, SIZE), CAR)) as blocks:
-        await stalled(blocks, 2 * AHEAD)
+        await stalled(blocks, 2 * MOST_AHEAD)
         assert stored.open == 1
         await until_closed(stored)
         assert value("hiper_downloads_open", where="store") == 0
-        assert await whole(blocks) == CONTENT[2 * AHEAD : SIZE]
-    assert stored.asked[2].start == 2 * AHEAD
+        assert await whole(blocks) == CONTENT[2 * MOST_AHEAD : SIZE]
+    assert stored.asked[2].start == 2 * MOST_AHEAD
 
 
 async def test_a_client_that_is_slow_and_steady_gets_all_of_it_in_pieces(
     stored: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "PATIENCE", 0.01)
+    monkeypatch.setattr(downloads, "CLIENT_PATIENCE", 0.01)
     assert await whole(Downloads().blocks(stored.read, Extent(0, SIZE), CAR), 0.02) == CONTENT[:SIZE]
-    assert stored.asked == [Extent(at, at + AHEAD) for at in range(0, SIZE, AHEAD)]
+    assert stored.asked == [Extent(at, at + MOST_AHEAD) for at in range(0, SIZE, MOST_AHEAD)]
 
 
 async def test_many_slow_clients_share_the_memory(stored: Object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "AHEAD_OF_ALL", 4 * AHEAD)
+    monkeypatch.setattr(downloads, "MOST_AHEAD_OF_ALL", 4 * MOST_AHEAD)
     shared = Downloads()
     crowd = [shared.blocks(stored.read, Extent(0, SIZE), CAR) for _ in range(40)]
     for blocks in crowd:
         await stalled(blocks)
     sizes = [extent.length for extent in stored.asked]
-    assert max(sizes) == sizes[0] == AHEAD
-    assert min(sizes) == sizes[-1] == 4 * AHEAD // 40
+    assert max(sizes) == sizes[0] == MOST_AHEAD
+    assert min(sizes) == sizes[-1] == 4 * MOST_AHEAD // 40
     for blocks in crowd:
         await blocks.aclose()
-    assert await whole(shared.blocks(stored.read, Extent(0, AHEAD), CAR)) == CONTENT[:AHEAD]
-    assert stored.asked[-1].length == AHEAD
+    assert await whole(shared.blocks(stored.read, Extent(0, MOST_AHEAD), CAR)) == CONTENT[:MOST_AHEAD]
+    assert stored.asked[-1].length == MOST_AHEAD
 
 
 async def test_more_downloads_than_turns_all_get_through(stored: Object) -> None:
@@ -132,7 +132,7 @@ async def test_more_downloads_than_turns_all_get_through(stored: Object) -> None
 async def test_those_that_wait_get_a_turn_while_others_read_without_end(
     stored: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "TURN", 0.1)
+    monkeypatch.setattr(downloads, "TURN_LENGTH", 0.1)
     shared, endless = Downloads(Turns(2)), Object()
     crowd = [asyncio.create_task(stalled(shared.blocks(endless.read, Extent(0, 2**50), CAR), 2**50)) for _ in range(2)]
     while endless.open < 2 or len(endless.asked) < 4:  # noqa: ASYNC110  # both are past their first bytes
@@ -179,7 +179,7 @@ async def test_a_turn_that_comes_to_a_download_that_ends_goes_to_the_next() -> N
 async def test_a_turn_that_does_not_come_is_said_before_the_first_byte(
     stored: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "WAIT", 0.05)
+    monkeypatch.setattr(downloads, "FIRST_TURN_WAIT", 0.05)
     turns = Turns(1)
     await turns.take(CAR)
     with pytest.raises(Problem) as raised:
@@ -190,7 +190,7 @@ async def test_a_turn_that_does_not_come_is_said_before_the_first_byte(
     assert await whole(Downloads(turns).blocks(stored.read, Extent(0, 1), CAR)) == CONTENT[:1]
 
 
-@pytest.mark.parametrize("size", [1, 2 * AHEAD], ids=["from memory", "as it comes"])
+@pytest.mark.parametrize("size", [1, 2 * MOST_AHEAD], ids=["from memory", "as it comes"])
 async def test_a_client_that_goes_away_gives_its_turn_back(stored: Object, size: int) -> None:
     turns = Turns(1)
 
@@ -200,7 +200,7 @@ async def test_a_client_that_goes_away_gives_its_turn_back(stored: Object, size:
             await asyncio.sleep(LONG)
 
     task = asyncio.create_task(read())
-    await asyncio.sleep(downloads.PATIENCE / 2)
+    await asyncio.sleep(downloads.CLIENT_PATIENCE / 2)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -208,7 +208,7 @@ async def test_a_client_that_goes_away_gives_its_turn_back(stored: Object, size:
     await turns.take(CAR, 0.1)
 
 
-@pytest.mark.parametrize("at", [0, BLOCK, 2 * AHEAD])
+@pytest.mark.parametrize("at", [0, BLOCK, 2 * MOST_AHEAD])
 async def test_what_the_store_says_comes_through_and_gives_the_turn_back(stored: Object, at: int) -> None:
     stored.fails_at = at
     turns = Turns(1)
