@@ -1,6 +1,6 @@
 """Write the table of values into the chart's README: `python -m scripts.generate_chart_docs`.
 
-It comes from the `# --` comment above each key of values.yaml: the key, its default and what it means.
+It comes from the `# --` comment above each key of values.yaml: the key, its default and its meaning.
 """
 
 import json
@@ -18,7 +18,7 @@ _BLOCK = re.compile(r"(<!-- generated: values -->\n).*?(<!-- end -->)", re.DOTAL
 
 
 class Value(NamedTuple):
-    """A key of values.yaml that an operator sets as a whole. `meaning` is empty if nobody wrote it down."""
+    """A key of values.yaml that an operator sets as a whole. `meaning` is empty if values.yaml has no comment there."""
 
     key: str
     default: Any

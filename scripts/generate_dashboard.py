@@ -1,6 +1,6 @@
 """Write the Grafana dashboard: `python -m scripts.generate_dashboard`.
 
-A panel is a line of this file: title, unit, and what it draws. The JSON is for Grafana alone to read.
+A panel is a line of this file: title, unit, meaning and query. Only Grafana reads the JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Write what the documents repeat of the code: `python -m scripts.generate_docs`.
+"""Write the parts of the code that documents repeat: `python -m scripts.generate_docs`.
 
 Settings, problem types, the storage layout, events, metrics, alerts, the scaling model, and test vectors. In a document
 they stand between `<!-- generated: NAME -->` and `<!-- end -->`; docs/vectors.json and .env.example are written whole.
@@ -126,7 +126,7 @@ def events_table() -> str:
 
 
 def audit_table() -> str:
-    rows = ["| event | from | what it says | fields of its own |", "|---|---|---|---|"]
+    rows = ["| event | from | meaning | fields of its own |", "|---|---|---|---|"]
     for event in audit.EVENTS:
         source, _, says = " ".join((event.__doc__ or "").split()).partition(": ")
         names = ", ".join(f"`{field.name}`" for field in dataclasses.fields(event))

@@ -52,7 +52,7 @@ def _tool() -> tuple[str, ...]:
 
 
 def _digest(tool: tuple[str, ...], tag: str) -> str:
-    # skopeo wants the kind of place and no short names: docker.io is what these mean everywhere else
+    # skopeo wants the kind of place and no short names: everywhere else these mean docker.io
     address = f"docker://{_with_registry(tag)}" if "skopeo" in Path(tool[0]).name else _with_registry(tag)
     done = _run(*tool, address)
     answer = done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Lists what a built image brings, in CycloneDX 1.6: `python -m scripts.sbom_image IMAGE WHEEL_SBOM OUTPUT`.
+"""Lists the packages of a built image, in CycloneDX 1.6: `python -m scripts.sbom_image IMAGE WHEEL_SBOM OUTPUT`.
 
 The image is asked itself: its Python, the Python packages that are installed, and its Debian packages. WHEEL_SBOM was
 written by `make sbom`: hashes come from there. One image gives the same bytes each time.
@@ -36,7 +36,7 @@ _CONFINED = ["--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "-
 
 
 def main(image: str, wheel: Path, output: Path) -> None:
-    """Writes the document, if it is valid. SystemExit says what to do where the image cannot be asked."""
+    """Writes the document, if it is valid. SystemExit says how to go on where the image cannot be asked."""
     identity = _docker(image, "image", "inspect", "-f", "{{.Id}}", image).strip()
     answers = json.loads(_docker(image, "run", *_CONFINED, identity, "-c", _QUESTIONS))
     name = PackageURL("oci", name=image.partition("@")[0].rpartition("/")[2].partition(":")[0], version=identity)
@@ -94,7 +94,7 @@ def _debian_packages(listing: str, distribution: str) -> Iterator[Component]:
     """Scanners match advisories by the source package: `upstream`, as syft writes it."""
     for line in listing.splitlines():
         status, name, version, architecture, source, source_version = line.split("\t")
-        if not status.startswith("ii"):  # what is left of a package that was removed
+        if not status.startswith("ii"):  # the rest of a package that was removed
             continue
         upstream = source if source_version == version else f"{source}@{source_version}"
         qualifiers = {"arch": architecture, "distro": distribution, "upstream": upstream}

@@ -1,6 +1,6 @@
 """The file in which a download gathers: it belongs to one process at a time, and outlives a crash.
 
-`NAME.part` has the bytes, `NAME.part.etag` says of which version they are. All functions block.
+`NAME.part` has the bytes, `NAME.part.etag` names their version. All functions block.
 """
 
 import errno
@@ -29,14 +29,14 @@ class PartFile:
         self._fd: int | None = None
 
     def take_up(self) -> tuple[int, Version]:
-        """The bytes that an earlier download left, and of which version. Raises HiperError where another process has
-        the file, and OSError."""
+        """How many bytes an earlier download left, and their version. Raises HiperError where another process has the
+        file, and OSError."""
         if not self._note.exists() or not self._open(create=False):
             return 0, Version()
         return self._stat().st_size, Version.from_note(self._note.read_text(encoding="utf-8", errors="replace"))
 
     def begin(self, version: Version) -> None:
-        """Make the file, or empty it: never the new version's note on the disk while the old version's bytes are."""
+        """Make the file, or empty it; write the new version's note only when the old version's bytes are gone."""
         if self._fd is None:
             self._open(create=True)
             if self._stat().st_size and not self._note.exists():
@@ -61,7 +61,7 @@ class PartFile:
             raise
 
     def sha256(self) -> bytes:
-        """Of what is on the disk: what this process wrote is not trusted to be there."""
+        """Of the bytes on the disk, which may differ from those that this process wrote."""
         os.fsync(self._descriptor)
         with suppress(OSError, AttributeError):  # only advice: read the disk, not the memory that was written from
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -114,7 +114,7 @@ class PartFile:
             os.close(fd)
 
     def _owns(self, fd: int) -> bool:
-        """Lock it. False: it is not the part any more, but was published while this process opened it."""
+        """Lock it. False: another process published the file after this one opened it."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -150,7 +150,7 @@ class PartFile:
             self.part.unlink()
 
     def _inherit(self, there: os.stat_result) -> None:
-        """Rights and owner of the file that is replaced: nobody reads the new one who could not read the old one."""
+        """Take rights and owner of the file that is replaced: only readers of the old one can read the new one."""
         with suppress(OSError):  # only root may give a file away
             os.fchown(self._descriptor, there.st_uid, there.st_gid)
         os.fchmod(self._descriptor, stat.S_IMODE(there.st_mode) & 0o777)

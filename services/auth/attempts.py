@@ -1,10 +1,10 @@
-"""Guessing at secrets: how many wrong ones are taken, and what happens to more.
+"""Limits on wrong secrets, for each client and for each address.
 
-The admin's secret was chosen by a person: beyond the limit guesses at it are looked at one after another, and slowly.
-Devices' secrets are 256 random bits that no number of guesses finds, but each guess costs a look into the store: beyond
-the limit few are looked at side by side, and as fast as they come, for all devices behind one address wait with whoever
-guesses there. It is no lock: whoever sends the right secret gets through while others guess at it, and a device whose
-secret was right before does not even wait.
+A person chose the admin's secret, so it can be guessed: beyond the limit auth checks guesses at it one after another,
+and slowly. A device's secret is 256 random bits, which no number of guesses finds, but each guess costs a call of the
+store: beyond the limit auth checks a few at once, as fast as it can, because devices behind the attacker's address wait
+in the same line. The limit locks out no client: a right secret gets its token during an attack, and a device whose
+secret was right before does not wait at all.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from services.auth.clients import Client, Clients
 from services.auth.grant import NO_STORE
 from services.auth.namesakes import OF_SETTINGS
 
-PER = 60.0  # seconds in which failures are counted
+PER = 60.0  # seconds: failures are counted over this time
 PACE = 0.05  # seconds that a guess beyond the limit takes, if it is at the secret of a client of the settings
-MOST_WAITING = 40  # such guesses at one client from one address; more are not looked at
-ABREAST = 8  # guesses at devices beyond the limit, from one address, that are looked at side by side
-MOST_IN_LINE = 2000  # of them; more are not looked at
-FLOOR = 0.1  # seconds before which no guess is answered, so that the store's time does not tell known ids
-KNOWN_FOR = 86400.0  # seconds for which a secret that was right is remembered
+MOST_WAITING = 40  # such guesses at one client from one address; more are refused unchecked
+ABREAST = 8  # guesses at devices beyond the limit, from one address, that are checked at once
+MOST_IN_LINE = 2000  # such guesses that wait; more are refused unchecked
+FLOOR = 0.1  # seconds: a wrong secret is answered no sooner, so that the store's time does not tell known ids
+KNOWN_FOR = 86400.0  # seconds: auth remembers a right secret for this time
 MOST_KNOWN = 10_000
 
 
@@ -47,7 +47,7 @@ class _Lane:
 
 class Attempts:
     """Authenticates clients as `Clients` does, and bounds wrong secrets for each client id from each address, and for
-    each address. They are counted in LIMITS_STORAGE_URI, and in this process for when that is away."""
+    each address. Counts are in LIMITS_STORAGE_URI, and in this process for the time that it is away."""
 
     def __init__(self, clients: Clients, settings: Settings) -> None:
         """Raises ConfigurationError."""
@@ -62,7 +62,7 @@ class Attempts:
 
     async def authenticate(self, client_id: str, secrets: Sequence[str], address: str) -> Client | None:
         """The client, if one of the secrets is its own; else None. Raises Problem TOO_MANY_REQUESTS for a wrong secret
-        beyond the limits, or one that is not looked at; and StoreUnavailable."""
+        beyond the limits, and for one that is refused unchecked. Raises StoreUnavailable."""
         began, network = monotonic(), network_of(address)
         pair = f"{network} {hashlib.sha256(client_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
         with self._under_way(pair) as ahead, self._under_way(network) as ahead_of_address:
@@ -142,7 +142,7 @@ def _wide() -> _Lane:
 
 
 def network_of(address: str) -> str:
-    """What one customer of a provider has: an IPv4 address, or an IPv6 network of 64 bits."""
+    """The addresses that one customer of a provider has: an IPv4 address, or an IPv6 network of 64 bits."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
