@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from libs.common.bus import EventBus, Handler, Poison, _remote, _topology
+from libs.common.bus import EventBus, Handler, Poison, _remote, _topology, memory
 from libs.common.bus._topology import Topology
 from libs.common.bus.memory import MemoryBus, MemoryQueue
 from libs.common.bus.rabbitmq import RabbitBroker, RabbitBus
@@ -527,13 +527,16 @@ class TestMemory:
 
     async def test_dead_letters_can_be_read_from_the_bus(self) -> None:
         bus, events = MemoryBus(limits=QUICK), chunks(1)
-
-        async def handler(_: Event) -> None:
-            raise Poison("no such session")
-
-        async with consuming(bus, handler):
+        async with consuming(bus, poisoned):
             publish(bus, events)
             await eventually(lambda: list(bus.dead_letters) == events)
+
+    async def test_the_oldest_dead_letters_go_where_there_is_no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(memory, "DEAD_LETTERS_KEPT", 3)
+        bus, events = MemoryBus(limits=QUICK), chunks(5)
+        async with consuming(bus, poisoned):
+            publish(bus, events)
+            await eventually(lambda: list(bus.dead_letters) == events[-3:])
 
 
 @pytest.mark.backends
@@ -730,11 +733,13 @@ class TestRabbitmq:
             publish(bus, [event])
             assert await rabbit_rig.take_dead_letters(1) == [event]
 
+    @pytest.mark.parametrize("bound", ["DEAD_LETTERS_KEPT", "DEAD_BYTES_KEPT"])
     async def test_the_oldest_dead_letters_go_where_there_is_no_room(
-        self, rabbit_rig: RabbitRig, monkeypatch: pytest.MonkeyPatch
+        self, rabbit_rig: RabbitRig, monkeypatch: pytest.MonkeyPatch, bound: str
     ) -> None:
-        monkeypatch.setattr(_topology, "DEAD_LETTERS_KEPT", 3)
         bus, events = rabbit_rig.bus(), chunks(5)
+        room = 3 if bound == "DEAD_LETTERS_KEPT" else int(3.5 * len(events[0].model_dump_json()))
+        monkeypatch.setattr(_topology, bound, room)
         await bus.start()
         async with consuming(bus, poisoned):
             for event in events:

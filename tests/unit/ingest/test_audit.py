@@ -1,23 +1,33 @@
 """What ingest writes into the audit trail: publishing, and what is done to the files of others."""
 
 import httpx
+import pytest
 
 from libs.common.settings import Settings
 from tests.unit.ingest.running import token_for
 from tests.unit.ingest.talk import Device, accepted
 from tests.unit.trail import audited
 
+pytestmark = pytest.mark.usefixtures("hasty")  # nothing waits for the assembler
+
 
 def operator(http: httpx.AsyncClient, settings: Settings, *scopes: str) -> Device:
     return Device(http, token_for(settings, "ops-1", " ".join(scopes)))
 
 
-async def test_a_device_with_its_own_files_makes_no_line(device: Device) -> None:
+async def test_a_device_with_its_own_files_and_those_of_the_fleet_makes_no_line(
+    device: Device, http: httpx.AsyncClient, settings: Settings
+) -> None:
+    publisher = operator(http, settings, "fleet:write")
+    accepted(await publisher.chunk("map.bin", b"abc", 0, 2, owner="fleet"))
     with audited() as lines:
-        accepted(await device.chunk("drive.bin", b"hello", 0, 5))
+        accepted(await device.chunk("drive.bin", b"hello", 0, 4))
         await device.ask("GET", "/files")
         await device.ask("GET", "/files", params={"owner": "fleet"})
-        await device.ask("DELETE", "/files/drive.bin")
+        for name, owner in (("drive.bin", "car-7"), ("map.bin", "fleet")):
+            got = await device.ask("GET", f"/files/{name}", params={"owner": owner}, headers={"Range": "bytes=0-1"})
+            assert got.status_code == 206
+        assert (await device.ask("DELETE", "/files/drive.bin")).status_code == 204
     assert lines == []
 
 
