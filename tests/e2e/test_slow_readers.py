@@ -21,7 +21,7 @@ from tests.e2e.processes import Deployment, embedded
 STALLED, STEADY = 450, 50  # devices
 CONTENT = os.urandom(2**20) * 8  # of the update: more than what sockets and read-ahead hold for one device
 SLICE, PAUSE = 32 * 1024, 0.5  # bytes and seconds: how a steady device reads
-RANGE = 2**20  # bytes that it wants
+RANGE = 2**19  # bytes that it wants: twice what sockets and read-ahead hold for it
 TRIES = 20
 MOST_RESIDENT = 450 * 2**20  # bytes of memory of the process
 
