@@ -139,10 +139,14 @@ def test_an_audit_trail_that_cannot_be_written_ends_the_start(tmp_path: Path) ->
         configure_logging(plain_settings(audit_log=str(tmp_path / "missing" / "audit.log")))
 
 
-def test_values_in_the_audit_trail_are_bounded_and_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(plain_settings(log_format="console"))
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_values_in_the_audit_trail_are_bounded_and_escaped(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    """Of JSON too, which `jq -r` and viewers of logs decode."""
+    configure_logging(plain_settings(log_format=log_format))
     record(TokensRevoked(device="\x1b[2J\u202e"), "refused", "x" * 10_000)
     written = capsys.readouterr().err
+    if log_format == "json":
+        written = "".join(map(str, json.loads(written).values()))
     assert "\x1b[2J" not in written
     assert "\u202e" not in written
     assert "x" * 256 in written
