@@ -11,6 +11,7 @@ from tests.backends import MINIO_SOURCE, minio_image
 from tests.deploy.conftest import PIP_SETTINGS, docker
 from tests.deploy.test_runbook_commands import IN_IMAGE
 
+ABSENT = ("pip", "pip3", "gcc", "cc", "make")
 NOT_FOUND = 127  # the engine's answer where there is no such program
 
 
@@ -53,19 +54,30 @@ def test_it_tells_nothing_of_where_its_packages_came_from(image: str) -> None:
     assert [name for name in PIP_SETTINGS if name in kept] == []
 
 
-@pytest.mark.parametrize("tool", ["pip", "pip3", "gcc", "cc", "make"])
-def test_it_has_no_compiler_and_no_installer(image: str, tool: str) -> None:
-    assert _run(image, "-c", f"command -v {tool}", entrypoint="sh").returncode != 0
+@pytest.fixture(scope="module")
+def tools(image: str) -> set[str]:
+    """Those of ABSENT and IN_IMAGE that the image has. Asked once: a container takes a second."""
+    each = " ".join(sorted({*ABSENT, *IN_IMAGE}))
+    script = f"for tool in {each}; do command -v $tool > /dev/null && echo $tool; done; true"
+    done = _run(image, "-c", script, entrypoint="sh")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("tool", ABSENT)
+def test_it_has_no_compiler_and_no_installer(tools: set[str], tool: str) -> None:
+    assert tool not in tools
 
 
 @pytest.mark.parametrize("tool", sorted(IN_IMAGE))
-def test_it_has_what_the_runbooks_call(image: str, tool: str) -> None:
-    assert _run(image, "-c", f"command -v {tool}", entrypoint="sh").returncode == 0
+def test_it_has_what_the_runbooks_call(tools: set[str], tool: str) -> None:
+    assert tool in tools
 
 
-@pytest.mark.parametrize("module", ["pip", "ensurepip", "setuptools"])
-def test_it_has_no_module_to_install_with(image: str, module: str) -> None:
-    assert f"No module named '{module}'" in _run(image, "-c", f"import {module}", entrypoint="python").stderr
+def test_it_has_no_module_to_install_with(image: str) -> None:
+    modules = ("pip", "ensurepip", "setuptools", "json")
+    script = f"from importlib.util import find_spec; print([name for name in {modules} if find_spec(name)])"
+    assert _run(image, "-c", script, entrypoint="python").stdout == "['json']\n"
 
 
 @pytest.mark.parametrize("service", ["ingest", "assembler", "janitor", "auth"])

@@ -1,5 +1,6 @@
 """A configuration that cannot work ends the process with 2, and names the setting."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -68,10 +69,15 @@ def test_a_store_that_is_away_is_waited_for_and_told_once(tmp_path: Path) -> Non
     assert "MINIO_ENDPOINT=" in reason(said)
 
 
-def test_a_store_that_refuses(tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer) -> None:
+async def test_a_store_that_refuses(tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer) -> None:
     env = backend_env(minio, rabbitmq)
-    assert "MINIO_ACCESS_KEY" in reason(ended(tmp_path, "ingest", env | {"MINIO_ACCESS_KEY": "nobody"}))
-    assert "MINIO_SECRET_KEY" in reason(ended(tmp_path, "janitor", env | {"MINIO_SECRET_KEY": "wrong-secret"}))
+    wrong_key, wrong_secret = env | {"MINIO_ACCESS_KEY": "nobody"}, env | {"MINIO_SECRET_KEY": "wrong-secret"}
+    of_key, of_secret = await asyncio.gather(  # each tries for seconds
+        asyncio.to_thread(ended, tmp_path, "ingest", wrong_key),
+        asyncio.to_thread(ended, tmp_path, "janitor", wrong_secret),
+    )
+    assert "MINIO_ACCESS_KEY" in reason(of_key)
+    assert "MINIO_SECRET_KEY" in reason(of_secret)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -134,11 +135,11 @@ async def test_the_broker_is_reached_with_a_certificate_and_not_without(secured:
         await bus.close(grace=0)
 
 
-def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+async def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("")
-    for name in ("TLS_CA_FILE", "RABBITMQ_CERT_FILE"):
-        for path in ("/no/such.pem", str(tmp_path / "empty.pem")):
-            assert name in reason(ended(tmp_path, "assembler", {name: path}))
+    rows = list(product(("TLS_CA_FILE", "RABBITMQ_CERT_FILE"), ("/no/such.pem", str(tmp_path / "empty.pem"))))
+    said = await asyncio.gather(*(asyncio.to_thread(ended, tmp_path, "assembler", dict([row])) for row in rows))
+    assert [name for (name, _), words in zip(rows, said, strict=True) if name not in reason(words)] == []
 
 
 async def test_four_services_on_tls_alone_bring_a_file_to_an_encrypted_bucket(secured: Secured, tmp_path: Path) -> None:
@@ -154,6 +155,5 @@ async def test_four_services_on_tls_alone_bring_a_file_to_an_encrypted_bucket(se
             await car.wait_for("drive.log", "complete")
             assert await car.content("note.txt") == mark
             assert await car.content("drive.log") == content
-        for process in deployment.processes.values():
-            process.stop()
+        await asyncio.gather(*(asyncio.to_thread(process.stop) for process in deployment.processes.values()))
     assert not secured.minio.holds(mark)

@@ -19,6 +19,13 @@ MIB = 2**20
 GIB = 2**30
 
 
+@pytest.fixture(scope="module")
+def gibibyte(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A file of that size, and its SHA-256."""
+    path = tmp_path_factory.mktemp("source") / "drive.log"
+    return path, write_random(path, GIB)
+
+
 def write_random(path: Path, size: int) -> str:
     """A file of random bytes; its SHA-256."""
     digest, chance = hashlib.sha256(), random.Random(size)
@@ -30,9 +37,10 @@ def write_random(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-async def test_a_gibibyte_survives_kills_in_the_middle(deployment: Deployment, tmp_path: Path) -> None:
-    source, copy = tmp_path / "drive.log", tmp_path / "copy.log"
-    digest = write_random(source, GIB)
+async def test_a_gibibyte_survives_kills_in_the_middle(
+    deployment: Deployment, gibibyte: tuple[Path, str], tmp_path: Path
+) -> None:
+    (source, digest), copy = gibibyte, tmp_path / "copy.log"
     served = [process for name, process in deployment.processes.items() if name != "auth"]
     async with new_device(deployment, "car-17") as car:
         async with killing(served, 17, (2.0, 5.0)) as killed:

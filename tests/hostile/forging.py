@@ -5,11 +5,12 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jwt
 
-from libs.common.keys import signing_key
+from libs.common.keys import SigningKey, signing_key
 from libs.common.settings import Settings
 from tests.unit.keyrings import new_private_key, private_key, public_pem
 
@@ -18,7 +19,7 @@ ATTACKER_JWK = json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(ATTACKER.pub
 Headers = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Forger:
     settings: Settings
 
@@ -26,9 +27,14 @@ class Forger:
     def algorithm(self) -> str:
         return self.settings.algorithm
 
+    @cached_property
+    def key(self) -> SigningKey:
+        """The issuer's. Read once: OpenSSL tests the primes of an RSA key each time."""
+        return signing_key(self.settings)
+
     def headers(self, **more: Any) -> dict[str, Any]:
         """Those of a good token; None leaves one out."""
-        own = {"alg": self.algorithm, "typ": "JWT", "kid": signing_key(self.settings).kid} | more
+        own = {"alg": self.algorithm, "typ": "JWT", "kid": self.key.kid} | more
         return {name: value for name, value in own.items() if value is not None}
 
     def claims(self, **more: Any) -> dict[str, Any]:
@@ -53,7 +59,7 @@ class Forger:
         """Any headers and claims, signed, whatever the headers say, with the issuer's key or another."""
         method = jwt.get_algorithm_by_name(algorithm or self.algorithm)
         text = f"{encoded(headers if isinstance(headers, str) else json.dumps(headers))}.{encoded(claims)}"
-        key = method.prepare_key(signing_key(self.settings).material if key is None else key)
+        key = method.prepare_key(self.key.material if key is None else key)
         return f"{text}.{encoded(method.sign(text.encode(), key))}"
 
     def unsigned(self, headers: Headers, signature: bytes = b"") -> str:

@@ -190,8 +190,8 @@ async def test_a_name_in_any_script_goes_through_every_call(client: HiperClient,
         assert (await client.status(name)).filename == name
         assert await content(client, name) == name.encode()
     assert [entry.filename async for entry in client.list()] == sorted(NAMES, key=str.encode)
+    await asyncio.gather(*map(client.delete, NAMES))  # each waits for a lease
     for name in NAMES:
-        await client.delete(name)
         with pytest.raises(NotFoundError):
             await client.status(name)
 
@@ -283,7 +283,7 @@ class Deletion:
 
 
 async def test_an_upload_that_is_cancelled_under_way_starts_again(client: HiperClient) -> None:
-    data, deletion = os.urandom(8 * MIB), Deletion(client)
+    data, deletion = os.urandom(4 * MIB), Deletion(client)
     result = await client.upload(data, "f", chunk_size=MIB // 16, jobs=1, progress=deletion)
     assert deletion.task is not None
     await deletion.task
