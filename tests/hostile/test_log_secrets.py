@@ -1,5 +1,6 @@
 """No log line holds a secret, a token or a signed URL, whatever goes wrong, at the most talkative level."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ DEBUG = {"LOG_LEVEL": "DEBUG"}
 WRONG = "wrong-secret-of-the-log-test"
 SHAPES = {
     "a token": r"eyJ[\w-]{10,}",
-    "a signed URL": r"X-Amz-(Signature|Credential|Security-Token)",
+    "a signed URL": r"X-Amz-(Signature|Credential|Security-Token)(?!=\*\*\*)",
     "a password in a URL": r"://(?!user:password@)[^/\s:@]+:(?!\*\*\*@)[^/\s@]+@",  # but not in an example
     "a secret as a parameter": r"(client_secret|access_token)=(?!\*\*\*)\S",
     "an Authorization header": r"(?i)(bearer|basic) [\w+/=-]{20,}",
@@ -76,17 +77,22 @@ def upload(http: httpx.Client, api: str, token: str) -> None:
     assert http.get(f"{api}/files/trip.log", headers=headers).content == b"bytes"
 
 
+def words(secret: str, token: str) -> str:
+    """What a library may say in an error: a secret of the settings, and others by their form."""
+    return f"at {secret} with {token} for https://me:{WRONG}@host/f?X-Amz-Signature=0a1b&client_secret={WRONG}"
+
+
 def test_one_process_logs_no_secret_even_in_a_traceback(tmp_path: Path) -> None:
     with embedded(tmp_path, **DEBUG) as deployment:
         secrets = talk(deployment.auth, deployment.apis[0])
         attributes = next(tmp_path.glob("data/perm/.hiper/meta/files/car-7/trip.log"))
-        attributes.write_text(attributes.read_text()[:-1])
+        attributes.write_text(json.dumps({words(SECRETS["ADMIN_SECRET"], secrets[1]): 1}))  # its error quotes this
         token = {"access_token": secrets[1]}
         headers = {"Authorization": f"Bearer {secrets[1]}"}
         answer = httpx.delete(f"{deployment.apis[0]}/files/trip.log", params=token, headers=headers)
         assert answer.status_code == 500
         log = deployment.logs()
-    assert "Traceback" in log
+    assert re.search(r"TypeError.*at \*\*\*", log)
     assert_discreet(log, *secrets)
 
 
