@@ -30,17 +30,18 @@ class Object:
     open: int = 0
     most: int = 0
     fails_at: int = 2**60
+    block: int = BLOCK
 
     async def read(self, extent: Extent) -> Blocks:
         self.asked.append(extent)
         self.open += 1
         self.most = max(self.most, self.open)
         try:
-            for at in range(extent.start, extent.end, BLOCK):
+            for at in range(extent.start, extent.end, self.block):
                 if at >= self.fails_at:
                     raise ObjectNotFound("it was deleted")
                 await asyncio.sleep(0)
-                yield CONTENT[at : min(at + BLOCK, extent.end)] if at < SIZE else bytes(BLOCK)
+                yield CONTENT[at : min(at + self.block, extent.end)] if at < SIZE else bytes(self.block)
         finally:
             self.open -= 1
 
@@ -105,6 +106,28 @@ async def test_a_client_that_is_slow_and_steady_gets_all_of_it_in_pieces(
     monkeypatch.setattr(downloads, "CLIENT_PATIENCE", 0.01)
     assert await whole(Downloads().blocks(stored.read, Extent(0, SIZE), CAR), 0.02) == CONTENT[:SIZE]
     assert stored.asked == [Extent(at, at + MOST_AHEAD) for at in range(0, SIZE, MOST_AHEAD)]
+
+
+async def test_large_blocks_are_given_whole_only_to_a_client_that_kept_up_for_long(
+    stored: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "TRUSTED_AFTER", MIB)
+    stored.block = MIB
+    sizes = [len(block) async for block in Downloads().blocks(stored.read, Extent(0, SIZE), CAR)]
+    assert sizes == [BLOCK] * ((MOST_AHEAD + MIB) // BLOCK) + [MIB, MIB, MIB - MOST_AHEAD]
+
+
+async def test_a_client_that_stalls_while_another_waits_gives_its_turn_back_sooner(
+    stored: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "CLIENT_PATIENCE", 3600)
+    monkeypatch.setattr(downloads, "TURN_LENGTH", 3600)
+    shared = Downloads(Turns(1))
+    async with aclosing(shared.blocks(stored.read, Extent(0, SIZE), CAR)) as blocks:
+        await stalled(blocks, 2 * MOST_AHEAD)
+        assert stored.open == 1
+        async with asyncio.timeout(LONG):
+            assert await whole(shared.blocks(stored.read, Extent(0, 1), "car-8")) == CONTENT[:1]
 
 
 async def test_many_slow_clients_share_the_memory(stored: Object, monkeypatch: pytest.MonkeyPatch) -> None:
