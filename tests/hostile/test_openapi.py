@@ -23,6 +23,8 @@ from tests.hostile.serving import served
 from tests.unit.ingest.running import make_settings, token_for
 from tests.unit.ingest.talk import framed
 
+pytestmark = pytest.mark.no_cover  # other tests reach the same lines; to trace these takes twice their time
+
 Case = schemathesis.Case[Any]
 EXAMPLES = 15  # valid and invalid requests for each operation
 NAME, CONTENT = "trip.log", b"what the file holds"

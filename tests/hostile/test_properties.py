@@ -24,6 +24,8 @@ from services.ingest.wire import Claim, parse_content_range, parse_header
 from tests.hostile.serving import served
 from tests.unit.ingest.running import token_for
 
+pytestmark = pytest.mark.no_cover  # other tests reach the same lines; to trace these takes twice their time
+
 quick = settings(database=None)
 near = st.integers(0, 40) | st.sampled_from([2**31 - 1, 2**31, 2**32 - 1])
 

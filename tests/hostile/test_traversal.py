@@ -21,6 +21,8 @@ from tests.hostile.serving import served
 from tests.unit.ingest.running import OWNER, files_below, token_for
 from tests.unit.ingest.talk import framed
 
+pytestmark = pytest.mark.no_cover  # other tests reach the same lines; to trace these takes twice their time
+
 OTHER = "car-8"
 OURS, THEIRS, OUTSIDE = b"what is ours", b"what is theirs", b"what is outside"
 Things = dict[str, bytes | str]  # all that there is, by path or by bucket and key: bytes or an etag

@@ -19,6 +19,8 @@ from services.embedded.app import build_app
 from services.ingest.app import build_app as build_ingest
 from tests.unit.ingest.running import OWNER, make_settings, token_for
 
+pytestmark = pytest.mark.no_cover  # other tests reach the same lines; to trace these takes twice their time
+
 SHORT, LONG = 10_000, 30_000  # bytes
 CHEAP = 0.05  # seconds of processor time for which nobody looks closer: a quadratic search of 30 kB takes 0.3 and more
 RATIO = 6  # of LONG to SHORT: 3 is linear, 9 is quadratic

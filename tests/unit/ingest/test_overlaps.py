@@ -112,6 +112,7 @@ chunks = st.lists(
 )
 
 
+@pytest.mark.no_cover  # other tests reach the same lines
 class TestAnySequence:
     """With parts of 16 bytes, so that chunks cross their boundaries."""
 
