@@ -277,7 +277,7 @@ def test_without_a_secret_the_error_names_the_setting_and_an_example() -> None:
 
 
 def test_a_short_secret_is_refused_with_an_example() -> None:
-    for name in ("secret_key", "secret_key_previous"):
+    for name in ("secret_key", "secret_key_previous", "admin_secret", "test_device_secret"):
         with pytest.raises(ValidationError, match=r"is 31 bytes long.*openssl rand"):
             plain_settings(**{name: "s" * 31})
 

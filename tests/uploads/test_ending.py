@@ -42,6 +42,17 @@ class TestParking:
         assert await world.final() == DATA
         assert (await node.reader.state(FILE)).session == ack.session
 
+    async def test_a_device_that_begins_anew_goes_on_with_it(self, world: World, node: Node) -> None:
+        """As with an upload that it knows, but not with one that is open."""
+        await upload_gap(world)
+        anew = Pin(none_match=frozenset({"*"}))
+        await refused(Kind.PRECONDITION_FAILED, world.node().send(11, DATA[11:12], TOTAL, pin=anew))
+        await node.park()
+        ack = await world.node().send(11, DATA[11:12], TOTAL, pin=anew)
+        await node.park()
+        known = Pin(match=frozenset({ack.session}))
+        assert (await world.node().send(12, DATA[12:13], TOTAL, pin=known)).session == ack.session
+
     async def test_what_is_parked_again_is_merged(self, world: World, node: Node) -> None:
         await park_first(world)
         await node.park()

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,25 @@ def test_a_link_in_the_place_of_the_part_is_not_followed(path: Path) -> None:
     with pytest.raises(HiperError, match="in the way"):
         PartFile(path).take_up()
     assert victim.read_bytes() == b"precious"
+
+
+def test_a_link_in_the_place_of_the_note_is_not_followed(path: Path) -> None:
+    victim = path.with_name("victim")
+    victim.write_bytes(b"precious")
+    path.with_name("f.part.etag").symlink_to(victim)
+    part = PartFile(path)
+    with pytest.raises(OSError, match=r"f\.part\.etag"):
+        part.begin(A)
+    part.close()
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_in_the_place_of_the_part_is_not_written_into(path: Path, make: Callable[[Path], None]) -> None:
+    make(path.with_name("f.part"))
+    path.with_name("f.part.etag").write_text(A.to_note())
+    with pytest.raises((HiperError, IsADirectoryError)):
+        PartFile(path).take_up()
 
 
 @pytest.mark.parametrize("name", ["n" * 246, "n" * 255, "ß" * 127, "データ" * 28])
