@@ -221,6 +221,15 @@ def test_what_hiper_0_1_left_is_taken_up(path: Path) -> None:
     part.close()
 
 
+def test_a_disk_that_takes_less_than_it_is_given_gets_the_rest_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As disks do that are nearly full, and file systems of a network."""
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, block, offset: pwrite(fd, block[:2], offset))
+    part = begun(path)
+    assert part.sha256() == hashlib.sha256(b"abcdef").digest()
+    part.close()
+
+
 def test_a_full_disk_names_the_file() -> None:
     part = PartFile(Path("/dev/full"))
     part._fd = os.open("/dev/full", os.O_WRONLY)

@@ -1,6 +1,7 @@
 """Deleting everything that a device has."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -8,7 +9,10 @@ import pytest
 
 from libs.common.layout import FileId, file_key, rejected_prefix
 from libs.common.settings import Settings
+from libs.common.store import StoreUnavailable
 from libs.common.store.filesystem import FilesystemStore
+from libs.common.uploads.pins import Pin
+from services.ingest.cancelling import Canceller
 from tests.unit.ingest.running import park, settled, stored, token_for
 from tests.unit.ingest.talk import Device, accepted, refused
 from tests.unit.trail import audited
@@ -101,6 +105,49 @@ async def test_what_comes_after_the_first_page_was_asked_for_is_spared(
     await store.close()
     rest = await purge(operator, after=first["next"])
     assert shown(first, rest) == {("a.bin", "partial", 5), ("b.bin", "partial", 5)}
+
+
+def before_b_is_marked(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
+    """Something happens once `b.bin` was listed."""
+    mark = Canceller.mark
+
+    async def late(canceller: Canceller, file: FileId, pin: Pin) -> None:
+        if file.filename == "b.bin":
+            await happens()
+        await mark(canceller, file, pin)
+
+    monkeypatch.setattr(Canceller, "mark", late)
+
+
+async def test_a_file_that_somebody_else_deletes_meanwhile_stops_no_purge(
+    operator: Device, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FilesystemStore(settings.perm_upload_dir)
+    for name in ("a.bin", "b.bin", "c.bin"):
+        await store.put(file_key(FileId("car-7", name)), CONTENT)
+    before_b_is_marked(monkeypatch, lambda: store.delete_many([file_key(FileId("car-7", "b.bin"))]))
+    assert len((await purge(operator, dry_run=False))["files"]) == 3
+    await settled(settings)
+    await store.close()
+    assert shown(await purge(operator)) == set()
+
+
+async def test_a_purge_of_which_one_file_could_not_be_marked_says_so_and_marks_the_others(
+    operator: Device, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> None:
+        raise StoreUnavailable("the store is away")
+
+    store = FilesystemStore(settings.perm_upload_dir)
+    for name in ("a.bin", "b.bin", "c.bin"):
+        await store.put(file_key(FileId("car-7", name)), CONTENT)
+    await store.close()
+    with monkeypatch.context() as meanwhile:
+        before_b_is_marked(meanwhile, away)
+        answer = await operator.ask("DELETE", "/files", params={"owner": "car-7", "dry_run": "false"})
+        refused(answer, 503, "store-unavailable")
+    await settled(settings)
+    assert shown(await purge(operator)) == {("b.bin", "complete", 10)}
 
 
 @pytest.mark.parametrize("owner", ["fleet", "..", "a/b", ""])
