@@ -126,6 +126,7 @@ async def test_without_an_etag_another_version_is_known_by_its_digest(tmp_path: 
         ours(204, b"", ETag=ETAG),
         whole(gzip.compress(BODY), coding="gzip"),
         ours(206, BODY[3:], ETag=ETAG),
+        ours(206, BODY[3:] + b"ij", ETag=ETAG, Content_Range="bytes 3-7/8"),  # more than the file has
     ],
 )
 async def test_an_answer_that_does_not_fit_is_not_used_and_asked_for_again(tmp_path: Path, strange: bytes) -> None:
@@ -140,6 +141,12 @@ async def test_an_answer_that_does_not_fit_is_not_used_and_asked_for_again(tmp_p
 @pytest.mark.parametrize("strange", [rest(0), whole(gzip.compress(BODY), coding="gzip"), ours(203, BODY, ETag=ETAG)])
 async def test_a_first_answer_that_nobody_asked_for_is_not_the_file(tmp_path: Path, strange: bytes) -> None:
     await download(tmp_path / "f", strange, whole())
+    assert (tmp_path / "f").read_bytes() == BODY
+
+
+async def test_a_range_that_ends_too_early_is_not_taken_for_the_rest(tmp_path: Path) -> None:
+    short = ours(206, BODY[3:6], ETag=ETAG, Content_Range="bytes 3-7/8")
+    await download(tmp_path / "f", broken(3, digest=""), short, rest(6, digest=""))
     assert (tmp_path / "f").read_bytes() == BODY
 
 
