@@ -25,14 +25,24 @@ def made(directory: Path) -> str:
     return target.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SBOM of the wheel."""
+    directory = tmp_path_factory.mktemp("wheel")
+    made(directory)
+    return directory / "sbom.json"
+
+
 def pinned() -> set[tuple[str, str]]:
     """Name and version of each package; some have more than one, for different versions of Python."""
     text = (ROOT / "requirements/run.txt").read_text(encoding="utf-8")
     return set(re.findall(r"^([\w.-]+)==([^ ;]+)", text, re.MULTILINE))
 
 
-def test_the_sbom_names_every_package_that_is_pinned_with_its_hashes_and_is_the_same_each_time(tmp_path: Path) -> None:
-    text = made(tmp_path)
+def test_the_sbom_names_every_package_that_is_pinned_with_its_hashes_and_is_the_same_each_time(
+    wheel: Path, tmp_path: Path
+) -> None:
+    text = wheel.read_text(encoding="utf-8")
     document = json.loads(text)
     assert (document["bomFormat"], document["metadata"]["component"]["name"]) == ("CycloneDX", "hiper-automotive")
     assert {(one["name"], one["version"]) for one in document["components"]} == pinned()
@@ -50,23 +60,20 @@ def test_lock_files_name_no_registry() -> None:
 # -- the image
 
 
-def ask(image: str, directory: Path) -> "subprocess.CompletedProcess[str]":
-    wheel = directory / "sbom.json"
-    if not wheel.exists():
-        made(directory)
+def ask(image: str, wheel: Path, directory: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "scripts.sbom_image", image, str(wheel), str(directory / "image.json")]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def listed(hiper_image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def listed(hiper_image: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The SBOM of the image. The script writes none that is not of CycloneDX's schema."""
     directory = tmp_path_factory.mktemp("sbom")
-    done = ask(hiper_image, directory)
+    done = ask(hiper_image, wheel, directory)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads((directory / "image.json").read_text(encoding="utf-8"))
     first = (directory / "image.json").read_bytes()
-    ask(hiper_image, directory)
+    ask(hiper_image, wheel, directory)
     assert (directory / "image.json").read_bytes() == first
     return document
 
@@ -114,9 +121,9 @@ def test_it_names_the_python_that_runs_the_services(listed: dict[str, Any], hipe
 
 @pytest.mark.parametrize("image", ["hiper-test/is-not-there:1", "minio"])
 def test_an_image_that_cannot_be_asked_gets_no_sbom_but_a_word_of_help(
-    engine: None, tmp_path: Path, image: str
+    engine: None, wheel: Path, tmp_path: Path, image: str
 ) -> None:
-    done = ask(minio_image() if image == "minio" else image, tmp_path)
+    done = ask(minio_image() if image == "minio" else image, wheel, tmp_path)
     assert done.returncode == 1
     assert "cannot be asked" in done.stderr
     assert "Build it by deploy/images/hiper/Dockerfile" in done.stderr
