@@ -8,8 +8,8 @@ from benchmarks.load import MIB, random_bytes, together
 from benchmarks.servers import HOST, Store, cpu
 from benchmarks.systems import empty_bucket, make_bucket
 from benchmarks.wire import Connection, expect
-from libs.common.store import PartInfo
-from libs.common.store._s3_xml import Document, completion
+from libs.common.storage import PartInfo
+from libs.common.storage._s3_xml import Document, completion
 
 AT_ONCE = 8  # connections
 KIB = 1024

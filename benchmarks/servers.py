@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from benchmarks import tools
-from libs.common.store._s3_sign import Signer
+from libs.common.storage._s3_sign import Signer
 from tests.e2e.processes import SECRETS, Process, running
 from tests.ports import free_port
 

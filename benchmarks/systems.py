@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from benchmarks.servers import HOST, Deployment, Program, Store
 from benchmarks.wire import Connection, expect
-from libs.common.layout import FileId, file_key
+from libs.common.uploads.layout import FileId, file_key
 
 POLL = 0.02  # seconds between looks whether a file is complete
 BATCH = 100  # keys deleted at a time: of many, a busy store does not answer in time
@@ -329,8 +329,8 @@ def empty_bucket(store: Store, bucket: str) -> None:
     """Delete every object, through the adapter of this repository."""
     import asyncio
 
-    from libs.common.store import list_all
-    from libs.common.store.minio import MinioStore
+    from libs.common.storage import list_all
+    from libs.common.storage.minio import MinioStore
 
     async def empty() -> None:
         signer = store.signer

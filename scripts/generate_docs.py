@@ -17,11 +17,12 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from libs.client.wire import HEADER, content_range, encode_chunk
-from libs.common import audit, layout
-from libs.common.events import EVENT_TYPES
-from libs.common.extents import Extent
+from libs.common.bus.events import EVENT_TYPES
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind
+from libs.common.security import audit
 from libs.common.settings import Settings
+from libs.common.uploads import layout
 from scripts import scaling
 from scripts.metrics import METRICS
 from scripts.problem_advice import ADVICE, DEVICE_KINDS
@@ -112,7 +113,7 @@ def device_problems_table() -> str:
 
 
 def storage_layout() -> str:
-    """The docstring of libs/common/layout.py below its first line."""
+    """The docstring of libs/common/uploads/layout.py below its first line."""
     text = (layout.__doc__ or "").partition("\n\n")[2].rstrip()
     return f"```text\n{text.replace('::', ':')}\n```"
 
@@ -253,6 +254,7 @@ WITH_BLOCKS = (
     "README.md",
     "docs/architecture.md",
     "docs/errors.md",
+    "docs/events.md",
     "docs/observability.md",
     "docs/protocol.md",
     "docs/scaling.md",

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from libs.common.events import EVENT_TYPES, type_of
+from libs.common.bus.events import EVENT_TYPES, type_of
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas" / "events"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

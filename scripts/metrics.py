@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from prometheus_client.metrics import MetricWrapperBase
 
-import libs.common.answers
-import libs.common.audit_trail
 import libs.common.bus._metrics
-import libs.common.revocations
-import libs.common.store.metered
+import libs.common.observability.outcomes
+import libs.common.security.audit_trail
+import libs.common.security.revocations
+import libs.common.storage.metered
 import libs.common.web.access
+import libs.common.web.answers
 import libs.common.web.errors
 import libs.common.web.probes
 import services.assembler.metrics
@@ -22,11 +23,12 @@ MODULES: dict[str, tuple[ModuleType, ...]] = {
         libs.common.web.access,
         libs.common.web.errors,
         libs.common.web.probes,
-        libs.common.answers,
-        libs.common.store.metered,
+        libs.common.web.answers,
+        libs.common.storage.metered,
     ),
-    "auth, ingest": (libs.common.audit_trail, libs.common.revocations),
+    "auth, ingest": (libs.common.security.audit_trail, libs.common.security.revocations),
     "ingest": (services.ingest.metrics,),
+    "ingest, assembler": (libs.common.observability.outcomes,),
     "ingest, assembler, janitor": (libs.common.bus._metrics,),
     "assembler": (services.assembler.metrics,),
     "janitor": (services.janitor.metrics,),

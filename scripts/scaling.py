@@ -44,7 +44,7 @@ class Need:
         """Of the store, for each file."""
         chunks, parts, leases = FILE / self.chunk, FILE / PART, FILE / LINK / 2
         assembled = 0 if self.chunk == 8 * MIB else chunks
-        return 7 + chunks + 2 * leases + assembled + 4 * parts + 17 + 3 * math.ceil(chunks / 1000)
+        return 4 + chunks + leases + assembled + 3 * parts + 12 + 3 * (math.ceil(chunks / 1000) - 1)
 
     def processes(self, role: str) -> int:
         """How many processes of one core each."""

@@ -1,12 +1,21 @@
 """Real backends for the tests that need them, and a loud word about what was left out without them."""
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.backends import MinioServer, RabbitmqServer, docker_available, minio_server, rabbitmq_server
+from tests.backends import (
+    MinioServer,
+    RabbitmqServer,
+    Versitygw,
+    docker_available,
+    minio_server,
+    rabbitmq_server,
+    versitygw_server,
+)
 
 REQUIRED = os.environ.get("E2E") == "required"
 _left_out: list[str] = []
@@ -34,6 +43,19 @@ def minio(engine: None) -> Iterator[MinioServer]:
 @pytest.fixture(scope="session")
 def rabbitmq(engine: None) -> Iterator[RabbitmqServer]:
     with rabbitmq_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
+    root = tmp_path_factory.mktemp("versitygw") / "buckets"
+    root.mkdir()
+    program = os.environ.get("HIPER_VERSITYGW") or shutil.which("versitygw")
+    if not program:
+        if REQUIRED:
+            pytest.fail("E2E=required, but there is no versitygw: set HIPER_VERSITYGW")
+        pytest.skip("needs versitygw: set HIPER_VERSITYGW to its program")
+    with versitygw_server(program, root) as server:
         yield server
 
 

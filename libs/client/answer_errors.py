@@ -30,6 +30,7 @@ _BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
     "total-size-conflict": (OtherSizeError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
     "content-conflict": (ContentConflictError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
     "digest-conflict": (ContentConflictError, "throw the unfinished upload away: --replace, or hiper rm NAME"),
+    "name-conflict": (AnswerError, "no file is a folder of another; choose another name: --name"),
     "too-large": (AnswerError, "smaller chunks were tried; the operator can raise the limit"),
     "too-large/file": (FileTooLargeError, "split the file, or ask the operator to raise MAX_FILE_SIZE"),
     "too-large/body": (AnswerError, "send it in several requests"),

@@ -3,10 +3,11 @@
 import asyncio
 import mimetypes
 import ssl
-from collections.abc import AsyncIterator
+import unicodedata
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Literal, Self
 
 import aiohttp
 from yarl import URL
@@ -106,6 +107,7 @@ class HiperClient:
         jobs: int = JOBS,
         slots: asyncio.Semaphore | None = None,
         content_type: str | None = None,
+        labels: Mapping[str, str] | None = None,
         progress: Progress | None = None,
         wait: bool = True,
     ) -> UploadResult:
@@ -116,16 +118,17 @@ class HiperClient:
         the name is thrown away with replace=True, and an error otherwise. Pipes are read to their end first; `size` in
         bytes is what the source must have. `chunk_size` in bytes is the most that one request holds; `jobs` of them are
         in memory and on their way at once, or as many as `slots` of several uploads allow. `progress` is called with
-        the bytes durable on the server and the total. Returns when the file is complete, or with wait=False when all
-        its bytes are durable. A file that changed is begun anew, if it still has all bytes that the server has. Raises
-        SizeConflictError, NameTakenError, ContentConflictError, RejectedError, SourceChangedError.
+        the bytes durable on the server and the total. `labels` count where this call begins the upload. Returns when
+        the file is complete, or with wait=False when all its bytes are durable. A file that changed is begun anew, if
+        it still has all bytes that the server has. Raises SizeConflictError, NameTakenError, ContentConflictError,
+        RejectedError, SourceChangedError.
         """
         name = filename if filename is not None else _name_of(source)
         kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
         pacing = Pacing(min(chunk_size, self._limit.comfortable(jobs)), self._ceiling)
         order = Order(
             RemoteFile.of(name, owner), source, kind, self._patience(), pacing, jobs, slots or asyncio.Semaphore(jobs),
-            progress or _ignore, size, replace, wait,
+            progress or _ignore, labels or {}, size, replace, wait,
         )  # fmt: skip
         return await Sender(self._files, order).run()
 
@@ -170,9 +173,11 @@ class HiperClient:
         file = RemoteFile.of(filename, owner)
         return await self._files.status(file, self._patience(CALL_PATIENCE))
 
-    def list(self, *, owner: str | None = None, status: State | None = None) -> AsyncIterator[FileEntry]:
-        """Every file of an owner, as an asynchronous iterator."""
-        query = {"owner": owner, "status": status}
+    def list(
+        self, *, owner: str | None = None, status: State | Literal["rejected"] | None = None, prefix: str = ""
+    ) -> AsyncIterator[FileEntry]:
+        """Every file of an owner whose name begins with `prefix`, as an asynchronous iterator."""
+        query = {"owner": owner, "status": status, "prefix": unicodedata.normalize("NFC", prefix)}
         return self._files.pages({k: v for k, v in query.items() if v}, self._patience(CALL_PATIENCE))
 
     async def delete(self, filename: str, *, owner: str | None = None) -> None:

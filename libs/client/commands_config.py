@@ -35,8 +35,8 @@ def check(
     of one service give its name: then a missing bucket is an error, and is not made. Ends with 1 if something does not
     work, with 2 if a setting cannot be what it is.
     """
-    from libs.common.serving import load_settings  # late: no other command needs the server's modules
-    from libs.common.telemetry import configure_logging
+    from libs.common.observability.telemetry import configure_logging
+    from libs.common.web.serving import load_settings  # late: no other command needs the server's modules
 
     try:
         settings = load_settings()
@@ -49,8 +49,8 @@ def check(
 
 
 async def _report(settings: Settings, service: Separate | None, as_json: bool) -> bool:
-    from libs.common.checkup import check_connections, effective
-    from libs.common.needs import Service
+    from libs.common.wiring.checkup import check_connections, effective
+    from libs.common.wiring.needs import Service
 
     rows = list(effective(settings))
     if not as_json:

@@ -141,8 +141,8 @@ def purge(
         sizes = []
         async with client() as hiper:
             async for file in hiper.devices.purge(device_id, dry_run=True):
-                sizes.append(file.size)
-                print(printable(file.filename), file.status, file.size, sep="\t")
+                sizes.append(file.size or 0)
+                print(printable(file.filename), file.status, "" if file.size is None else file.size, sep="\t")
         return sizes
 
     async def delete() -> int:

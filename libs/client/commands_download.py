@@ -57,6 +57,8 @@ def download(
 
       hiper download 'drive-*.mcap' maps.bin -o drives/
 
+      hiper download 'drives/2026-*/**' -o out/
+
       hiper download --owner car-7 drive-0417.mcap -o - | mcap info /dev/stdin
     """
     rate = size_option(limit_rate, "--limit-rate")

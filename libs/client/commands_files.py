@@ -46,15 +46,18 @@ def status(
 
 
 def _describe(now: Status) -> str:
-    size = format_size(now.total_size)
+    size = "?" if now.total_size is None else format_size(now.total_size)
     if now.status == "complete":
         return f"{now.filename}: complete, {size}, {_when(now.last_updated)}"
-    share = 100 * now.received_bytes // now.total_size if now.total_size else 100
-    received = f"{format_size(now.received_bytes)} of {size} ({share} %)"
+    share = f" ({100 * now.received_bytes // now.total_size} %)" if now.total_size else ""
+    received = f"{format_size(now.received_bytes)} of {size}{share}"
     return f"{now.filename}: {now.status}, {received}, last change {_when(now.last_updated)}"
 
 
 def ls(
+    prefix: Annotated[
+        str, typer.Argument(help="Only names that begin with this, such as drives/.", metavar="[PREFIX]")
+    ] = "",
     owner: Owner = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +71,7 @@ def ls(
         console = out()
         table = Table("NAME", "STATUS", "SIZE", "CHANGED", box=None, pad_edge=False)
         async with client() as hiper:
-            async for entry in hiper.list(owner=owner):
+            async for entry in hiper.list(owner=owner, prefix=prefix):
                 if as_json:
                     print_json(entry.model_dump(mode="json"))
                 elif console.is_terminal:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, NamedTuple
 
 import typer
 
@@ -16,6 +16,8 @@ from libs.client.console import client, complain, err, run, say, size_option
 from libs.client.errors import HiperError
 from libs.client.models import UploadResult
 from libs.client.sizes import format_size
+from libs.common.files.labels import parse_labels
+from libs.common.problems import Problem
 
 Owner = Annotated[
     str | None,
@@ -29,11 +31,23 @@ RetryFor = Annotated[
 
 def upload(
     files: Annotated[
-        list[Path], typer.Argument(help="Files to upload; - for standard input (needs --name).", metavar="FILE...")
+        list[Path],
+        typer.Argument(
+            help="Files to upload, and directories with all that is in them; - for standard input (needs --name).",
+            metavar="FILE...",
+        ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(help="Name on the server, if not the file's own (one FILE only).", metavar="NAME"),
+        typer.Option(
+            help="Name on the server, if not the file's own; of a directory, the folder that its files go to (one FILE "
+            "only).",
+            metavar="NAME",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Say something of the files: kept with each that is begun now.", metavar="KEY=VALUE"),
     ] = None,
     owner: Owner = None,
     chunk_size: Annotated[
@@ -58,13 +72,16 @@ def upload(
     """Upload files, or go on with uploads that were interrupted.
 
     Run the same command again after any interruption: only what the server lacks is sent. A file that is there
-    already, with the same content, is not sent at all. A file that changes while it is sent is begun anew.
+    already, with the same content, is not sent at all. A file that changes while it is sent is begun anew. The files of
+    a directory are named by their paths in it.
 
     Examples:
 
       hiper upload drive-0417.mcap
 
       hiper upload --owner fleet --name firmware-2.4.bin build/out.bin
+
+      hiper upload drive-0417/ --name drives/0417 --label vehicle=car-7
 
       tar -c logs | hiper upload - --name logs.tar
     """
@@ -74,16 +91,45 @@ def upload(
                 raise typer.BadParameter("only for a single FILE", param_hint=option)
     if Path("-") in files and name is None:
         raise typer.BadParameter("needed for standard input", param_hint="--name")
+    labels = _labels(label or [])
+    items = [item for path in files for item in _items(path, name)]
+    if size is not None and len(items) != 1:
+        raise typer.BadParameter("only for a single FILE", param_hint="--size")
     chunk, rate = size_option(chunk_size, "--chunk-size") or CHUNK_SIZE, size_option(limit_rate, "--limit-rate")
 
     async def work() -> int:
         with reporter(err()) as shown:
             async with client(retry_for, shown.retrying, limit_rate=rate) as hiper:
-                uploads = _Uploads(hiper, shown, name, owner, chunk, jobs, size, replace)
-                return await uploads.run(files)
+                uploads = _Uploads(hiper, shown, owner, chunk, jobs, size, replace, labels)
+                return await uploads.run(items)
 
     if run(work, "interrupted; run the same command again to go on from here"):
         raise typer.Exit(1)
+
+
+class _Item(NamedTuple):
+    """A file, and its name on the server."""
+
+    path: Path
+    name: str
+
+
+def _items(path: Path, name: str | None) -> list[_Item]:
+    """The file, or all files in the directory: links to directories, and what is no file, are left out."""
+    if not path.is_dir():
+        return [_Item(path, name or path.name)]
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    if not files:
+        raise typer.BadParameter(f"there is no file in {path}", param_hint="FILE...")
+    below = f"{name.rstrip('/')}/" if name else ""
+    return [_Item(one, below + one.relative_to(path).as_posix()) for one in files]
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    try:
+        return parse_labels(given)
+    except Problem as problem:
+        raise typer.BadParameter(problem.detail.replace("Hiper-Label", "it"), param_hint="--label") from None
 
 
 @dataclass(slots=True)
@@ -92,45 +138,46 @@ class _Uploads:
 
     hiper: HiperClient
     shown: Reporter
-    name: str | None
     owner: str | None
     chunk_size: int
     jobs: int
     size: int | None
     replace: bool
+    labels: dict[str, str]
 
-    async def run(self, files: list[Path]) -> int:
+    async def run(self, items: list[_Item]) -> int:
         """How many failed. The others are tried in any case."""
-        waiting, slots = iter(files), asyncio.Semaphore(self.jobs)
-        in_hand = min(len(files), self.jobs * FILES_PER_JOB)
+        waiting, slots = iter(items), asyncio.Semaphore(self.jobs)
+        in_hand = min(len(items), self.jobs * FILES_PER_JOB)
         return sum(await asyncio.gather(*(self._next_ones(waiting, slots) for _ in range(in_hand))))
 
-    async def _next_ones(self, waiting: Iterator[Path], slots: asyncio.Semaphore) -> int:
+    async def _next_ones(self, waiting: Iterator[_Item], slots: asyncio.Semaphore) -> int:
         failures = 0
-        for path in waiting:
-            failures += not await self._one(path, slots)
+        for item in waiting:
+            failures += not await self._one(item, slots)
         return failures
 
-    async def _one(self, path: Path, slots: asyncio.Semaphore) -> bool:
-        source: Path | BinaryIO = sys.stdin.buffer if path == Path("-") else path
+    async def _one(self, item: _Item, slots: asyncio.Semaphore) -> bool:
+        source: Path | BinaryIO = sys.stdin.buffer if item.path == Path("-") else item.path
         try:
             result = await self.hiper.upload(
-                source, self.name, owner=self.owner, chunk_size=self.chunk_size, jobs=self.jobs, slots=slots,
-                size=self.size, replace=self.replace, progress=self.shown.track(self.name or path.name),
+                source, item.name, owner=self.owner, chunk_size=self.chunk_size, jobs=self.jobs, slots=slots,
+                size=self.size, replace=self.replace, labels=self.labels, progress=self.shown.track(item.name),
             )  # fmt: skip
         except (HiperError, OSError) as error:
             if isinstance(error, HiperError) and error.replaceable and not self.replace:
-                error.hint = f"to throw that away and send this file: {self._with_replace(path)}"
+                error.hint = f"to throw that away and send this file: {self._with_replace(item)}"
             complain(error)
             return False
         say(_summary(result))
         return True
 
-    def _with_replace(self, path: Path) -> str:
+    def _with_replace(self, item: _Item) -> str:
         """The command to type."""
         words = ["hiper", "upload", "--replace"]
         words += ["--owner", self.owner] if self.owner else []
-        words += ["--name", self.name] if self.name else []
+        path = item.path
+        words += ["--name", item.name] if item.name != path.name else []
         words += ["--"] if str(path).startswith("-") and path != Path("-") else []
         return shlex.join([*words, str(path)])
 

@@ -1,7 +1,7 @@
 """The routes under /files and /upload, as typed calls."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
 from libs.client.errors import GatewayError, HiperError, NotFoundError, PreconditionError, ServerAwayError
 from libs.client.models import ChunkAnswer, FileEntry, FilePage, RemoteHead, Status
@@ -9,7 +9,7 @@ from libs.client.names import RemoteFile
 from libs.client.retry import Patience
 from libs.client.transport import CHUNK_TIMEOUT, Request, Transport
 from libs.client.wire import content_range, digest_field, parse_digest_field
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 
 PAGE = 1000  # entries in one page of a listing
 
@@ -26,6 +26,7 @@ class Chunk:
     content_type: str
     session: str | None
     whole: bytes | None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def headers(self) -> dict[str, str]:
         pin = {"If-Match": f'"{self.session}"'} if self.session else {"If-None-Match": "*"}
@@ -34,9 +35,15 @@ class Chunk:
             "Content-Type": self.content_type,
             "Content-Range": content_range(self.extent, self.total_size),
             "Content-Digest": digest_field(self.sha256),
+            **({} if self.session else self._labels()),
             **pin,
             **declared,
         }
+
+    def _labels(self) -> dict[str, str]:
+        """Only the chunk that opens the upload tells them."""
+        pairs = [f"{key}={value}" for key, value in self.labels.items()]
+        return {"Hiper-Label": ", ".join(pairs)} if pairs else {}
 
 
 class Files:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from libs.common.extents import Extent, Extents
+from libs.common.files.extents import Extent, Extents
 
 State = Literal["pending", "partial", "complete"]
 # From the document, not from the ETag that says the same: proxies take that away, or make it weak.
@@ -19,19 +19,24 @@ class _Record(BaseModel):
 
 
 class Status(_Record):
-    """How far a file is. `session` names the upload; a partial file has none."""
+    """How far a file is. `session` names the upload. `total_size` is None while nobody has told it. What a server of
+    0.1 does not tell is None."""
 
     filename: str
     owner: str
     status: State
-    total_size: int
+    total_size: int | None
     next_expected_byte: int
     received_bytes: int = 0
     missing_ranges: list[tuple[int, int]] = []  # [start, end)
     missing_ranges_truncated: bool = False
     last_updated: datetime | None = None
     content_type: str | None = None
+    labels: dict[str, str] = {}
     session: Session = None
+    version: str | None = None
+    waiting_for: str | None = None
+    parks_at: datetime | None = None
 
     def missing(self) -> list[Extent]:
         """The bytes to send, in order: as far as the server lists them."""
@@ -48,7 +53,9 @@ class Status(_Record):
 
     def horizon(self) -> int:
         """The bytes below this one are either missing or there; of those above, the server did not tell."""
-        return self.missing_ranges[-1][1] if self.missing_ranges_truncated else self.total_size
+        if self.missing_ranges_truncated:
+            return self.missing_ranges[-1][1]
+        return self.next_expected_byte if self.total_size is None else self.total_size
 
 
 class ChunkAnswer(_Record):
@@ -67,9 +74,10 @@ class FileEntry(_Record):
 
     filename: str
     owner: str
-    status: State
+    status: Literal["pending", "partial", "complete", "rejected"]
     size: int | None = None
     last_modified: datetime | None = None
+    labels: dict[str, str] | None = None
 
 
 class Device(_Record):
@@ -92,11 +100,11 @@ class NewDevice(Device):
 
 
 class PurgedFile(_Record):
-    """What a purge deletes, or would delete. `size`: bytes stored; of a pending upload the total size."""
+    """What a purge deletes, or would delete. `size`: of the whole file, in bytes; None while it is not known."""
 
     filename: str
     status: Literal["pending", "partial", "rejected", "complete"]
-    size: int
+    size: int | None
 
 
 class PurgePage(_Record):

@@ -8,7 +8,7 @@ from libs.client.errors import HiperError
 
 
 class RemoteFile(NamedTuple):
-    """A file's name and its owner; without one, the owner is the device that asks."""
+    """A file's name, which may hold folders, and its owner; without one, the owner is the device that asks."""
 
     filename: str
     owner: str | None = None
@@ -22,14 +22,14 @@ class RemoteFile(NamedTuple):
             filename.encode()
         except UnicodeEncodeError:
             raise HiperError(f"the name {filename!r} is not valid Unicode", "give another: --name") from None
-        if "/" in filename or filename in {"", ".", ".."}:
-            raise HiperError(f"{filename!r} cannot be a file's name", "a name has no slash in it")
+        if any(segment in {"", ".", ".."} for segment in filename.split("/")):
+            raise HiperError(f"{filename!r} cannot be a file's name", "a name leads down, such as drives/0417.mcap")
         return cls(unicodedata.normalize("NFC", filename), owner)
 
     @property
     def path(self) -> str:
         """The percent-encoded path of the file below the server's address."""
-        return f"/files/{quote(self.filename, safe='')}"
+        return f"/files/{quote(self.filename, safe='/')}"
 
     @property
     def query(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ import heapq
 import sys
 from collections.abc import Iterable
 
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 
 LEAST = 64 * 1024  # bytes
 FIRST = 2**20  # bytes: small enough that a slow link gets it through before the server's deadline

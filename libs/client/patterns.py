@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from libs.client.client import HiperClient
 from libs.client.errors import HiperError, NotFoundError
 from libs.client.models import FileEntry
-from libs.common.names import check_filename
+from libs.common.files.names import check_filename
 from libs.common.problems import Problem
 
 
@@ -18,8 +18,9 @@ def is_pattern(name: str) -> bool:
 async def chosen(hiper: HiperClient, names: Sequence[str], owner: str | None) -> tuple[list[str], list[HiperError]]:
     """The names that are meant, each once and in order, and an error for each pattern that no complete file matches.
 
-    In a pattern `*` stands for any characters, `?` for one, `[abc]` for one of these. As in a shell, none of them
-    stands for a dot at the begin. A file whose own name looks like a pattern is meant by that name."""
+    In a pattern `*` stands for any characters, `?` for one, `[abc]` for one of these, and `**` for any folders. As in a
+    shell, none of them stands for a slash, nor for a dot at the begin. A file whose own name looks like a pattern is
+    meant by that name."""
     listing: list[FileEntry] = []
     if any(map(is_pattern, names)):
         listing = [entry async for entry in hiper.list(owner=owner)]
@@ -35,12 +36,24 @@ async def chosen(hiper: HiperClient, names: Sequence[str], owner: str | None) ->
 
 
 def _matches(pattern: str, listing: Iterable[FileEntry]) -> list[str]:
-    """Only names that the server may give: one with a slash in it would lead out of the directory."""
+    """Only names that the server may give: another one could lead out of the directory."""
     names = (entry.filename for entry in listing if entry.status == "complete")
-    hidden = pattern.startswith(".")
-    return sorted(
-        name for name in names if fnmatchcase(name, pattern) and name.startswith(".") <= hidden and _is_valid(name)
-    )
+    wanted = pattern.split("/")
+    return sorted(name for name in names if _fits(name.split("/"), wanted) and _is_valid(name))
+
+
+def _fits(segments: list[str], pattern: list[str]) -> bool:
+    if not pattern:
+        return not segments
+    first, *rest = pattern
+    if first == "**":
+        hidden = (n for n, segment in enumerate(segments) if segment.startswith("."))
+        return any(_fits(segments[n:], rest) for n in range(next(hidden, len(segments)) + 1))
+    return bool(segments) and _is_like(segments[0], first) and _fits(segments[1:], rest)
+
+
+def _is_like(segment: str, pattern: str) -> bool:
+    return fnmatchcase(segment, pattern) and segment.startswith(".") <= pattern.startswith(".")
 
 
 def _is_valid(name: str) -> bool:

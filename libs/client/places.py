@@ -37,12 +37,24 @@ class Place:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def target(self, name: str) -> "Path | BinaryIO":
-        """Raises HiperError for a name that would lead elsewhere, and where stdout is closed."""
+        """Where a file goes; its folders are made. Raises HiperError for a name that would lead elsewhere, and where
+        stdout is closed, and OSError."""
         if self.path:
-            return self.path / RemoteFile.of(name, None).filename if self.holds_many else self.path
+            return self._below(self.path, RemoteFile.of(name, None).filename) if self.holds_many else self.path
         if sys.stdout is None:
             raise HiperError("standard output is closed", "choose another place with -o")
         return sys.stdout.buffer
+
+    @staticmethod
+    def _below(directory: Path, filename: str) -> Path:
+        """No link in the directory leads out of it: another file may have come with that name."""
+        path = directory / filename
+        if not path.parent.resolve().is_relative_to(directory.resolve()):
+            raise TargetExistsError(
+                f"{path.parent} is a link that leads out of {directory}", "choose another directory"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 @dataclass(slots=True)

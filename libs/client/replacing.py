@@ -1,9 +1,9 @@
 """One call of `upload`: it begins anew where the server has other bytes under the name, if that loses nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from libs.client.errors import HiperError, NotFoundError, PreconditionError, RejectedError, SourceChangedError
 from libs.client.files import Files
@@ -33,6 +33,7 @@ class Order:
     jobs: int
     slots: asyncio.Semaphore
     report: Progress
+    labels: Mapping[str, str] = field(default_factory=dict)
     size: int | None = None
     replace: bool = False
     wait: bool = True
@@ -68,7 +69,7 @@ class Sender:
         try:
             yield Upload(
                 order.file, source, order.content_type, order.patience, order.pacing, order.jobs, order.slots,
-                hashing, digest, order.report,
+                hashing, digest, order.report, order.labels,
             )  # fmt: skip
         finally:
             digest.cancel()

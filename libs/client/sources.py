@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from libs.client.errors import SourceChangedError
-from libs.common.extents import Extent, split
+from libs.common.files.extents import Extent, split
 
 HASH_BLOCK = 8 * 2**20  # bytes
 

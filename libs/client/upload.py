@@ -1,7 +1,7 @@
 """What one upload works with, and what it knows so far."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from libs.client.models import ChunkAnswer
@@ -9,7 +9,7 @@ from libs.client.names import RemoteFile
 from libs.client.pacing import Pacing
 from libs.client.retry import Patience
 from libs.client.sources import Hashing, Source
-from libs.common.extents import Extent, Extents
+from libs.common.files.extents import Extent, Extents
 
 Progress = Callable[[int, int], None]  # bytes that are durable on the server, bytes in all
 
@@ -28,6 +28,7 @@ class Upload:
     hashing: Hashing
     digest: "asyncio.Task[bytes]"  # SHA-256 of the whole, being computed by `hashing`
     report: Progress
+    labels: Mapping[str, str] = field(default_factory=dict)
     session: str | None = None
     declared: bool = False  # whether the digest reached the server, in this session
     acked: Extents = field(default_factory=Extents)

@@ -14,7 +14,7 @@ from libs.client.files import Files
 from libs.client.models import State, Status, UploadResult
 from libs.client.upload import Upload
 from libs.client.window import Window
-from libs.common.extents import Extent, Extents
+from libs.common.files.extents import Extent, Extents
 
 MAX_ROUNDS = 6  # times that an upload may be replaced under us before it is given up, unless it gets further
 FIRST_POLL = 0.05  # seconds between two looks whether the file is complete; doubles
@@ -81,14 +81,16 @@ class Uploader:
         upload, size = self._upload, self._upload.source.size
         if status is None:
             upload.adopt(None, Extents())
-        elif status.total_size != size:
+        elif status.total_size not in (size, None):
             raise SizeConflictError(
                 f"an unfinished upload of {upload.file.filename!r} has {status.total_size} bytes, yours has {size}",
                 "throw the unfinished one away: --replace, or hiper rm NAME",
             )
         else:
             upload.adopt(status.session, status.there())
-        missing = upload.acked.missing(Extent(0, size if status is None else status.horizon()))
+        missing = upload.acked.missing(
+            Extent(0, status.horizon() if status and status.total_size is not None else size)
+        )
         if not missing and not upload.declared:
             missing = [Extent(max(0, size - 1), size)]  # once more, to declare the digest with it
         await Window(self._files, upload, missing).run()
@@ -120,7 +122,7 @@ class Uploader:
         """A complete file of that name is there: this upload's, or an equal one, or NameTakenError."""
         upload = self._upload
         if upload.session is None or status.session != upload.session:
-            await self._check_equal(status.total_size)
+            await self._check_equal(status.horizon())
         upload.report(upload.source.size, upload.source.size)
         upload.owner, upload.session = status.owner, status.session
         return await self._result("complete")

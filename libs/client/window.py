@@ -9,7 +9,7 @@ from libs.client.files import Chunk, Files
 from libs.client.pacing import Remaining
 from libs.client.sources import read_chunk
 from libs.client.upload import Upload
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 
 
 class Window:
@@ -55,7 +55,9 @@ class Window:
         upload = self._upload
         payload, sha256 = await read_chunk(upload.source, extent)
         whole = await self._declaration()
-        chunk = Chunk(extent, upload.source.size, payload, sha256, upload.content_type, upload.session, whole)
+        chunk = Chunk(
+            extent, upload.source.size, payload, sha256, upload.content_type, upload.session, whole, upload.labels
+        )  # fmt: skip
         upload.tried.add(extent)
         began = upload.patience.clock.monotonic()
         answer = await self._files.send(upload.file, chunk)

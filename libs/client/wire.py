@@ -11,7 +11,7 @@ import binascii
 import re
 import struct
 
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 
 HEADER = struct.Struct(">IIB")  # first byte, last byte (inclusive), checksum: big-endian, 9 bytes
 MAX_OFFSET = 2**32 - 1  # of a byte that the header can address

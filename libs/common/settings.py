@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -9,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from libs.common.allowance import Allowance, Share, check_classes
-from libs.common.redaction import MASK, redact
+from libs.common.observability.redaction import MASK, redact
+from libs.common.security.allowance import Allowance, Share, check_classes
 
 SYMMETRIC = ("HS256", "HS384", "HS512")
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
@@ -23,6 +24,11 @@ class ConfigurationError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(redact(message))
+
+
+GiveUp = Callable[[ConfigurationError], None]
+"""Ends the process, for a reason that no waiting cures."""
+REFUSALS = 5  # in a row, in about 5 seconds: a store or a broker that is starting may not know its users yet
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -168,7 +174,7 @@ class Settings(BaseSettings):
     stale_threshold: float = Field(3600, gt=0, description="Age of the newest chunk of a stale upload.")
 
     # -- ingest
-    max_chunk_size: int = Field(64 * 2**20, gt=0, description="Largest payload of one request.")
+    max_chunk_size: int = Field(64 * 2**20, gt=0, description="Largest payload that has a checksum or digest.")
     min_chunk_size: int = Field(
         1024,
         ge=0,
@@ -179,7 +185,7 @@ class Settings(BaseSettings):
     memory_budget: int = Field(
         128 * 2**20, ge=0, description="Payload bytes that one ingest process holds in memory; the rest spools to disk."
     )
-    body_timeout: float = Field(300, gt=0, description="Longest time that a request body may take.")
+    body_timeout: float = Field(300, gt=0, description="Longest time for a request body, or for a piece of it.")
     body_idle_timeout: float = Field(15, gt=0, description="Longest silence within a request body.")
     body_least_rate: float = Field(
         1024, ge=0, description="Bytes per second that a body must reach on average after its first 10 seconds."

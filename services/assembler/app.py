@@ -7,12 +7,12 @@ from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import SystemClock
-from libs.common.needs import Service
-from libs.common.resources import open_backends
 from libs.common.settings import Settings
-from libs.common.store import Buckets
-from libs.common.sweep import Ages
+from libs.common.storage import Buckets
+from libs.common.uploads.sweeping import Ages
 from libs.common.web import create_app, installed_version
+from libs.common.wiring.needs import Service
+from libs.common.wiring.resources import open_backends
 from services.assembler.handling import Assembler
 from services.assembler.metrics import FileWatch
 from services.assembler.worker import Worker

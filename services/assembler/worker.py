@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import structlog
 
 from libs.common.bus import EventBus
+from libs.common.bus.events import Event
 from libs.common.clock import Clock
-from libs.common.events import Event
-from libs.common.store import Buckets, StoreUnavailable
-from libs.common.sweep import Ages, Finding, Need, store_time, sweep
+from libs.common.storage import Buckets, StoreUnavailable
+from libs.common.uploads.sweeping import Ages, Finding, Need, Sweep, findings, store_time
 from services.assembler.handling import Assembler
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,7 @@ class Worker:
         self._bus = bus
         self._clock = clock
         self._ages = ages
+        self._sweep = Sweep(buckets.temp)
         self._heard_at = clock.monotonic()
 
     @asynccontextmanager
@@ -67,8 +68,8 @@ class Worker:
         seconds, most of which it waits."""
         now, running = await store_time(self._buckets.temp), set[asyncio.Task[None]]()
         try:
-            async for finding in sweep(self._buckets.temp, now, self._ages):
-                if finding.need in {Need.CLOSING, Need.STALLED, Need.STALE}:
+            async for swept in self._sweep.names(now):
+                for finding in findings(swept, now, self._ages):
                     if len(running) >= _AT_ONCE:
                         _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     running.add(asyncio.create_task(self._take_up(finding)))
@@ -81,6 +82,9 @@ class Worker:
 
     async def _take_up(self, finding: Finding) -> None:
         try:
-            await self._assembler.handle(finding.event("/hiper/assembler"))
+            if finding.need is Need.GARBAGE:
+                await self._assembler.tidy(finding.file)
+            else:
+                await self._assembler.handle(finding.event("/hiper/assembler"))
         except Exception:
             log.exception("sweep could not finish a file", file=finding.file)

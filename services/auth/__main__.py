@@ -1,6 +1,6 @@
 """`python -m services.auth`: one auth process, on PORT."""
 
-from libs.common.serving import run
+from libs.common.web.serving import run
 from services.auth.app import build_app
 
 if __name__ == "__main__":

@@ -5,17 +5,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from libs.common.authn import Authn
-from libs.common.certificates import CertificateBinding
 from libs.common.clock import Clock
-from libs.common.needs import Service
-from libs.common.preparing import Preparation
-from libs.common.resources import bucket_need, new_store
-from libs.common.revocations import Revocations
+from libs.common.security.authn import Authn
+from libs.common.security.certificates import CertificateBinding
+from libs.common.security.revocations import Revocations
+from libs.common.security.tokens import TokenVerifier
 from libs.common.settings import Settings
-from libs.common.store import Buckets, ObjectStore
-from libs.common.tokens import TokenVerifier
+from libs.common.storage import Buckets, ObjectStore
 from libs.common.web import create_app, installed_version
+from libs.common.wiring.needs import Service
+from libs.common.wiring.preparing import Preparation
+from libs.common.wiring.resources import bucket_need, new_store
 from services.auth.routes import router
 from services.auth.state import Auth
 

@@ -17,8 +17,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 
 from libs.common.problems import Kind, Problem, later
-from libs.common.rates import Rates, Window, window
-from libs.common.recent import Recent
+from libs.common.security.rates import Rates, Window, window
+from libs.common.security.recent import Recent
 from libs.common.settings import Settings
 from services.auth.client_secrets import SecretHash
 from services.auth.clients import Client, Clients

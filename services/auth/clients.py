@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from libs.common import audit_trail
-from libs.common.allowance import DEFAULT_CLASS
-from libs.common.authn import ADMIN, FILES_READ, FILES_WRITE, SCOPES
 from libs.common.clock import Clock
+from libs.common.security import audit_trail
+from libs.common.security.allowance import DEFAULT_CLASS
+from libs.common.security.authn import ADMIN, FILES_READ, FILES_WRITE, SCOPES
 from services.auth.client_secrets import NOBODY, SecretHash
 from services.auth.devices import Devices
 from services.auth.models import Device

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock
-from libs.common.holdings import holds_anything
-from libs.common.layout import DEVICES, device_key, parse_device_key
-from libs.common.ours import walk_ours
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectStore, StoreRefused
+from libs.common.security.allowance import DEFAULT_CLASS
+from libs.common.storage import Buckets, ObjectStore, StoreRefused
+from libs.common.uploads.holdings import holds_anything
+from libs.common.uploads.layout import DEVICES, device_key, parse_device_key
+from libs.common.uploads.ours import walk_ours
 from services.auth.client_secrets import new_secret
 from services.auth.ledger import Ledger
 from services.auth.models import Device, Scope

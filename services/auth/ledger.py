@@ -12,17 +12,17 @@ from collections.abc import Mapping
 import structlog
 
 from libs.common.clock import Clock, SystemClock
-from libs.common.layout import REVOKED
-from libs.common.repeating import Repeating
-from libs.common.revocations import DamagedRevocations, Revocations, read_revoked
-from libs.common.store import ObjectStore, StoreError, StoreUnavailable
+from libs.common.security.repeating import Repeating
+from libs.common.security.revocations import DamagedRevocations, Revocations, read_revoked
+from libs.common.storage import ObjectStore, StoreError, StoreUnavailable
+from libs.common.uploads.layout import REVOKED
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 REPAIR_INTERVAL = 3.0  # seconds
 # Seconds that a revocation reaches into the future. It covers tokens minted by a replica whose clock is ahead and
 # those minted between a revocation and the change of the device. New tokens get a later `iat`, within the leeway
-# that verifiers give (libs.common.tokens.LEEWAY).
+# that verifiers give (libs.common.security.tokens.LEEWAY).
 MARGIN = 5
 # Seconds that an entry outlives the tokens it voids, so that a lowered ACCESS_TOKEN_EXPIRE_MINUTES does not bring
 # tokens back that were made under the old one.

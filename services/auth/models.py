@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
-from libs.common.allowance import CLASS, DEFAULT_CLASS
-from libs.common.names import SUBJECT
-from libs.common.tokens import valid_subject
+from libs.common.files.names import SUBJECT
+from libs.common.security.allowance import CLASS, DEFAULT_CLASS
+from libs.common.security.tokens import valid_subject
 from services.auth.client_secrets import SecretHash
 from services.auth.namesakes import OF_SETTINGS, looks_reserved
 

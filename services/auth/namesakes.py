@@ -1,10 +1,10 @@
 """Ids that people take for one another: they are refused where a device is registered. Ids of devices that are
 registered already go on working, whatever they look like."""
 
-from libs.common.layout import DEVICES, device_key, parse_device_key
-from libs.common.names import FLEET
-from libs.common.ours import ours
-from libs.common.store import ObjectStore
+from libs.common.files.names import FLEET
+from libs.common.storage import ObjectStore
+from libs.common.uploads.layout import DEVICES, device_key, parse_device_key
+from libs.common.uploads.ours import ours
 
 ADMIN_ID = "admin"
 TEST_DEVICE_ID = "helm-test"

@@ -3,12 +3,12 @@
 import structlog
 from pydantic import ValidationError
 
-from libs.common import audit
-from libs.common.audit_trail import record
-from libs.common.layout import device_key
 from libs.common.problems import Kind, Problem
-from libs.common.recent import Recent
-from libs.common.store import ObjectNotFound, ObjectStore
+from libs.common.security import audit
+from libs.common.security.audit_trail import record
+from libs.common.security.recent import Recent
+from libs.common.storage import ObjectNotFound, ObjectStore
+from libs.common.uploads.layout import device_key
 from services.auth.models import Device, valid_device_id
 
 MOST_BYTES = 64 * 1024  # of a record

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from libs.common import audit
-from libs.common.audit_trail import claim, record, recorded
-from libs.common.authn import ADMIN, require
-from libs.common.certificates import Uncertified
 from libs.common.problems import Kind
+from libs.common.security import audit
+from libs.common.security.audit_trail import claim, record, recorded
+from libs.common.security.authn import ADMIN, require
+from libs.common.security.certificates import Uncertified
 from libs.common.web import problem_responses
 from libs.common.web.requests import plain_request
 from services.auth.bodies import (

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from libs.common.allowance import DEFAULT_CLASS
 from libs.common.clock import Clock, SystemClock
 from libs.common.problems import Kind, Problem
-from libs.common.revocations import Revocations
+from libs.common.security.allowance import DEFAULT_CLASS
+from libs.common.security.revocations import Revocations
+from libs.common.security.tokens import TokenIssuer
 from libs.common.settings import Settings
-from libs.common.store import Buckets, ObjectStore
-from libs.common.tokens import TokenIssuer
+from libs.common.storage import Buckets, ObjectStore
 from services.auth.attempts import Attempts
 from services.auth.clients import ADMINISTRATOR, TEST_DEVICE, Clients
 from services.auth.devices import Devices

@@ -6,10 +6,10 @@ from pathlib import Path
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from libs.common.listening import url_of
-from libs.common.serving import run
+from libs.common.observability.telemetry import say
 from libs.common.settings import SYMMETRIC, Settings
-from libs.common.telemetry import say
+from libs.common.web.listening import url_of
+from libs.common.web.serving import run
 from services.auth.bootstrap import load_or_create_secret
 from services.embedded.app import build_app
 

@@ -1,6 +1,6 @@
 """`python -m services.ingest`: one ingest process, on PORT."""
 
-from libs.common.serving import run
+from libs.common.web.serving import run
 from services.ingest.app import build_app
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Request, Security
 
-from libs.common.authn import (
+from libs.common.files.names import FLEET, SUBJECT, check_filename
+from libs.common.observability.tracing import annotate
+from libs.common.problems import Kind, Problem
+from libs.common.security.authn import (
     FILES_READ,
     FILES_WRITE,
     FLEET_MANAGE,
@@ -19,11 +22,8 @@ from libs.common.authn import (
     bearer,
     insufficient_scope,
 )
-from libs.common.layout import FileId
-from libs.common.names import FLEET, SUBJECT, check_filename
-from libs.common.problems import Kind, Problem
-from libs.common.tokens import Principal
-from libs.common.tracing import annotate
+from libs.common.security.tokens import Principal
+from libs.common.uploads.layout import FileId
 from libs.common.web.access import ANSWER_FIELDS
 from libs.common.web.requests import plain_request
 from services.ingest.gate import Visit

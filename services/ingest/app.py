@@ -5,15 +5,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from libs.common.authn import Authn
-from libs.common.certificates import CertificateBinding
 from libs.common.clock import SystemClock
-from libs.common.needs import Service
-from libs.common.resources import open_backends, open_store
-from libs.common.revocations import Revocations
+from libs.common.security.authn import Authn
+from libs.common.security.certificates import CertificateBinding
+from libs.common.security.revocations import Revocations
+from libs.common.security.tokens import TokenVerifier
 from libs.common.settings import Settings
-from libs.common.tokens import TokenVerifier
 from libs.common.web import create_app, installed_version
+from libs.common.wiring.needs import Service
+from libs.common.wiring.resources import open_backends, open_store
 from services.ingest import routes_files, routes_purge, routes_upload
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
-from libs.common.extents import Extent
-from libs.common.store import StoreUnavailable
+from libs.common.files.extents import Extent
+from libs.common.storage import StoreUnavailable
 from services.ingest.download_turns import FIRST_TURN_WAIT, Turns
 from services.ingest.metrics import AT_CLIENT
 

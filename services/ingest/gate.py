@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, MutableMapp
 from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from libs.common.allowance import DEFAULT_CLASS, Allowance, Share
-from libs.common.names import FLEET
+from libs.common.files.names import FLEET
 from libs.common.problems import Kind, Problem, later
-from libs.common.rates import Rates, Window, window
+from libs.common.security.allowance import DEFAULT_CLASS, Allowance, Share
+from libs.common.security.rates import Rates, Window, window
+from libs.common.security.tokens import Principal
 from libs.common.settings import Settings
-from libs.common.tokens import Principal
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,14 @@ class Visit:
         """Count the bytes of an upload. Raises TOO_MANY_REQUESTS."""
         for who, policy in self.parties:
             await self._take(policy.bytes, who, size)
+
+    async def wait_for_bytes(self, size: int) -> None:
+        """As `take_bytes`, for more bytes of a body that was let in: waits until they may come."""
+        while True:
+            try:
+                return await self.take_bytes(size)
+            except Problem as problem:
+                await asyncio.sleep(float(problem.headers["Retry-After"]))
 
     async def _take(self, window: Window | None, who: str, cost: int) -> None:
         if window is None or not cost:

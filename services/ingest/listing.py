@@ -1,51 +1,45 @@
-"""Listing an owner's files: complete ones first, then partial ones, then uploads in progress."""
+"""Listing an owner's files: complete ones first, then parked ones, then uploads in progress, then rejected ones."""
 
+import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self, get_args
+from dataclasses import dataclass, replace
 
-from libs.common.gather import complete_file
-from libs.common.holdings import beyond, by_name
-from libs.common.layout import (
-    FileId,
-    SessionFact,
-    closing_fact,
-    fanout,
-    files_prefix,
-    parse_file_key,
-    parse_run_key,
-    parse_session_key,
-    partials_root,
-    sessions_prefix,
-    sessions_root,
-    total_size_of,
-)
-from libs.common.names import check_filename
-from libs.common.ours import walk_ours
+from libs.common.files.labels import from_metadata
+from libs.common.files.names import check_filename
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets
+from libs.common.storage import Buckets, ObjectNotFound
+from libs.common.uploads.holdings import Holding, Section, holdings
+from libs.common.uploads.layout import FileId, file_key
+from libs.common.uploads.owned import AT_ONCE
 
-Section = Literal["complete", "partial", "pending"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
+SECTIONS: tuple[Section, ...] = ("complete", "partial", "pending", "rejected")
 
 
 @dataclass(frozen=True)
-class Item:
-    """One file. `size` in bytes: the total size; `modified` in seconds since the epoch, by the store's clock."""
+class Wanted:
+    """Which files of an owner a listing shows. `prefix`: with what their names begin. `delimiter`: names that go on
+    with it behind the prefix are shown as one folder, up to it and with it; empty: none are. `labels`: ask for those of
+    complete files too, a request to the store for each."""
 
-    filename: str
-    status: Section
-    size: int
-    modified: float
+    owner: str
+    prefix: str = ""
+    delimiter: str = ""
+    status: Section | None = None
+    labels: bool = False
+
+    def folder_of(self, filename: str) -> str:
+        """The folder that stands for a file; empty where the file stands for itself."""
+        at = filename.find(self.delimiter, len(self.prefix)) if self.delimiter else -1
+        return filename[: at + len(self.delimiter)] if at >= 0 else ""
 
 
 @dataclass(frozen=True)
 class Page:
-    """`next`: the cursor of the page after, None at the end."""
+    """`folders`: each once. `next`: the cursor of the page after, None at the end."""
 
-    items: list[Item]
+    items: list[Holding]
+    folders: list[str]
     next: str | None
 
 
@@ -55,77 +49,49 @@ class FileLister:
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
 
-    async def page(self, owner: str, limit: int, after: str | None, status: Section | None) -> Page:
-        """At most `limit` files after a cursor, of one status or all. Raises BAD_REQUEST for a foreign cursor."""
+    async def page(self, wanted: Wanted, limit: int, after: str | None) -> Page:
+        """At most `limit` files and folders after a cursor. Reads as many pages of the store as the names behind
+        these folders fill. Raises BAD_REQUEST for a foreign cursor."""
+        page = await self._page(wanted, limit, after)
+        return replace(page, items=await self._labelled(wanted.owner, page.items)) if wanted.labels else page
+
+    async def _labelled(self, owner: str, items: list[Holding]) -> list[Holding]:
+        """The files with their labels; without those that were deleted meanwhile."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(item: Holding) -> Holding | None:
+            if item.labels is not None:
+                return item
+            async with turns:
+                try:
+                    done = await self._buckets.perm.stat(file_key(FileId(owner, item.filename)))
+                except ObjectNotFound:
+                    return None
+            return replace(item, labels=from_metadata(done.metadata))
+
+        return [item for item in await asyncio.gather(*map(one, items)) if item]
+
+    async def _page(self, wanted: Wanted, limit: int, after: str | None) -> Page:
         section, start_after = _decode(after) if after else (SECTIONS[0], "")
-        items: list[Item] = []
+        items, folders, last = list[Holding](), dict[str, None](), ""
         for current in SECTIONS[SECTIONS.index(section) :]:
-            if status in (None, current):
-                async for item in self._items(owner, current, start_after):
-                    if len(items) == limit:
-                        return Page(items, _encode(items[-1]))
-                    items.append(item)
+            if wanted.status in (None, current):
+                async for item in holdings(self._buckets, wanted.owner, current, start_after, wanted.prefix):
+                    folder = wanted.folder_of(item.filename)
+                    if not (folder and folder in folders):
+                        if len(items) + len(folders) == limit:
+                            return Page(items, list(folders), last)
+                        if folder:
+                            folders[folder] = None
+                        else:
+                            items.append(item)
+                    last = _encode(item)
             start_after = ""
-        return Page(items, None)
-
-    def _items(self, owner: str, section: Section, after: str) -> AsyncIterator[Item]:
-        match section:
-            case "complete":
-                return self._complete(owner, after)
-            case "partial":
-                return self._partial(owner, after)
-            case "pending":
-                return self._pending(owner, after)
-
-    async def _complete(self, owner: str, after: str) -> AsyncIterator[Item]:
-        prefix, deleted = files_prefix(owner), await self._deleted(owner)
-        start_after = f"{prefix}{after}" if after else ""
-        async for file, info in walk_ours(self._buckets.perm, prefix, parse_file_key, start_after):
-            if file.filename not in deleted:
-                yield Item(file.filename, "complete", info.size, info.modified)
-
-    async def _deleted(self, owner: str) -> set[str]:
-        """Names that count as free, though the assembler has not deleted what is there yet."""
-        facts = walk_ours(self._buckets.temp, sessions_root(fanout(owner), owner), parse_session_key)
-        return {fact.file.filename async for fact, _ in facts if fact.fact == closing_fact("cancel")}
-
-    async def _partial(self, owner: str, after: str) -> AsyncIterator[Item]:
-        prefix = partials_root(owner)
-        runs = walk_ours(self._buckets.perm, prefix, parse_run_key, beyond(prefix, after))
-        async for name, found in by_name(runs):
-            facts = walk_ours(self._buckets.temp, sessions_prefix(FileId(owner, name)), parse_session_key)
-            uploads = _Uploads.of([fact async for fact, _ in facts])
-            if uploads.sizes or uploads.cancelled:
-                continue  # resumed: it is listed as pending
-            if await complete_file(self._buckets.perm, FileId(owner, name)):
-                continue  # completed a moment ago
-            size = total_size_of(found[0][0].session)
-            yield Item(name, "partial", size, max(info.modified for _, info in found))
-
-    async def _pending(self, owner: str, after: str) -> AsyncIterator[Item]:
-        prefix = sessions_root(fanout(owner), owner)
-        facts = walk_ours(self._buckets.temp, prefix, parse_session_key, beyond(prefix, after))
-        async for name, found in by_name(facts):
-            sizes = _Uploads.of([fact for fact, _ in found]).sizes
-            if sizes and not await complete_file(self._buckets.perm, FileId(owner, name)):
-                yield Item(name, "pending", sizes[0], max(info.modified for _, info in found))
+        return Page(items, list(folders), None)
 
 
-class _Uploads(NamedTuple):
-    """The uploads of a name. `sizes`: of those that are open, while none is being closed, in bytes."""
-
-    sizes: list[int]
-    cancelled: bool
-
-    @classmethod
-    def of(cls, facts: Sequence[SessionFact]) -> Self:
-        sizes = [total_size_of(fact.session) for fact in facts if fact.fact == "open"]
-        closing = any(fact.fact.startswith("clos") for fact in facts)
-        return cls([] if closing else sizes, any(fact.fact == closing_fact("cancel") for fact in facts))
-
-
-def _encode(last: Item) -> str:
-    return base64.urlsafe_b64encode(f"{last.status}:{last.filename}".encode()).decode()
+def _encode(last: Holding) -> str:
+    return base64.urlsafe_b64encode(f"{last.section}:{last.filename}".encode()).decode()
 
 
 def _decode(cursor: str) -> tuple[Section, str]:

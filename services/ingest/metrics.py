@@ -4,13 +4,13 @@ from contextlib import AbstractContextManager
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from libs.common.measuring import Measured
-from libs.common.watch import Watch
+from libs.common.observability.measuring import Measured
+from libs.common.observability.outcomes import OutcomeWatch
 
 RECEIVED = Counter("hiper_chunk_received_bytes", "Payload bytes that arrived whole and were verified.")
 STEPS = Histogram(
     "hiper_chunk_step_duration_seconds",
-    "Duration of a step of a chunk: receive, turn, look, settle, compare, store, acknowledge.",
+    "Duration of a step of a chunk: receive, turn, look, open, compare, store, acknowledge.",
     ["step"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
 )
@@ -23,13 +23,13 @@ DOWNLOADS = Gauge(
 )
 AT_STORE, AT_TURN, AT_CLIENT = DOWNLOADS.labels("store"), DOWNLOADS.labels("turn"), DOWNLOADS.labels("client")
 
-NAMES = ("receive", "turn", "look", "settle", "compare", "store", "acknowledge")
+NAMES = ("receive", "turn", "look", "open", "compare", "store", "acknowledge")
 _STEPS = {name: STEPS.labels(name) for name in NAMES}
 IN_MEMORY, ON_DISK = BUFFERED.labels("memory"), BUFFERED.labels("disk")
 
 
-class ChunkWatch(Watch):
-    """Measures the steps of chunks."""
+class ChunkWatch(OutcomeWatch):
+    """Measures the steps of chunks; counts and logs files that come whole in one request, and deletes."""
 
     def step(self, name: str) -> AbstractContextManager[object]:
         return Measured(_STEPS[name], f"chunk {name}")

@@ -6,13 +6,13 @@ import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from libs.common.holdings import SECTIONS, Holding, Section, holdings
-from libs.common.layout import FileId
-from libs.common.names import check_filename
+from libs.common.files.names import check_filename
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets
+from libs.common.storage import Buckets
+from libs.common.uploads.cancelling import Canceller, Ended
+from libs.common.uploads.holdings import SECTIONS, Holding, Section, holdings
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.pins import NO_PIN
-from services.ingest.cancelling import Canceller
 
 _AT_ONCE = 16  # names that are marked at the same time
 
@@ -67,7 +67,7 @@ class Purger:
         after = start.after
         for section in SECTIONS[SECTIONS.index(start.section) :]:
             async for holding in holdings(self._buckets, owner, section, after):
-                if holding.cancelled or holding.modified > start.before:
+                if holding.since > start.before:
                     continue
                 if len(found) == limit:
                     return Purged(found, Cursor(start.before, found[-1].section, found[-1].filename))
@@ -78,15 +78,14 @@ class Purger:
     async def _cancel(self, owner: str, names: Iterable[str]) -> None:
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def mark(name: str) -> None:
+        async def end(name: str) -> Ended:
             async with turns:
-                try:
-                    await self._canceller.mark(FileId(owner, name), NO_PIN)
-                except Problem as problem:
-                    if problem.kind is not Kind.NOT_FOUND:  # gone meanwhile
-                        raise
+                return await self._canceller.end(FileId(owner, name), NO_PIN)
 
-        marked = await asyncio.gather(*map(mark, names), return_exceptions=True)
-        for error in filter(None, marked):
-            raise error
-        await self._canceller.wait()
+        done = await asyncio.gather(*map(end, names), return_exceptions=True)
+        for ended in done:  # the first waits a lease, the others have waited meanwhile
+            if isinstance(ended, Ended):
+                await self._canceller.settle(ended)
+        for ended in done:
+            if isinstance(ended, BaseException):
+                raise ended

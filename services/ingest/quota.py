@@ -3,28 +3,18 @@
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
-from libs.common.allowance import Allowance
 from libs.common.clock import Clock
-from libs.common.gather import complete_file, partial_keys
-from libs.common.layout import (
-    FileId,
-    closing_fact,
-    fanout,
-    files_prefix,
-    parse_file_key,
-    parse_run_key,
-    parse_session_key,
-    partials_root,
-    rejected_root,
-    sessions_root,
-    total_size_of,
-)
-from libs.common.look import look
-from libs.common.names import FLEET
-from libs.common.ours import walk_ours
+from libs.common.files.names import FLEET
 from libs.common.problems import Kind, Problem, later
-from libs.common.store import Buckets
+from libs.common.security.allowance import Allowance
+from libs.common.storage import Buckets
+from libs.common.uploads.layout import FileId, files_prefix, parse_file_key, parse_run_key, rejected_root
 from libs.common.uploads.line import Line
+from libs.common.uploads.ours import walk_ours
+from libs.common.uploads.owned import records_of
+from libs.common.uploads.record import Record
+from libs.common.uploads.records import Records
+from libs.common.uploads.stock import take_stock
 
 FRESH = 5.0  # seconds for which a listing counts
 RECENT = 1.0  # seconds; an older listing refuses nobody
@@ -52,31 +42,32 @@ class Usage:
 
     def begin(self, name: str, total_size: int) -> None:
         if name not in self.sizes:
-            self.sizes[name] = total_size
             self.open.add(name)
+        self.sizes[name] = max(total_size, self.sizes.get(name, 0))
 
     def refusal(self, name: str, total_size: int, allowance: Allowance) -> Problem | None:
-        """Why an upload may not begin. One that has begun may go on, a partial file be resumed, a complete one be
-        repeated."""
-        if name in self.sizes:
-            return None
+        """Why an upload may not begin, or not grow while its length is unknown. One that has begun may go on, a partial
+        file be resumed, a complete one be repeated."""
+        begun, more = name in self.sizes, total_size - self.sizes.get(name, 0)
         most, room, count = allowance.open_uploads, allowance.stored_bytes, allowance.stored_files
-        if most and len(self.open) >= most:
+        if begun and more <= 0:
+            return None
+        if not begun and most and len(self.open) >= most:
             names = sorted(self.open)[:_SHOWN]
             detail = f"{len(self.open)} uploads are open, of {most} allowed. Finish or cancel one first: {names}"
             return Problem(Kind.TOO_MANY_UPLOADS, detail, headers=later(15), open=names, limit=most)
-        if count and len(self.names) >= count:
+        if not begun and count and len(self.names) >= count:
             detail = f"{len(self.names)} of {count} files are there. Make room with DELETE /files/{{filename}}."
             return Problem(Kind.QUOTA_EXCEEDED, detail, files_stored=len(self.names), files_allowed=count)
-        if room and self.used + total_size > room:
+        if room and self.used + more > room:
             held = (Counter(self.sizes) + self.rejected).most_common(_SHOWN)
             largest = [name for name, _ in held]
             files = [{"filename": name, "size": size} for name, size in held]
             detail = (
-                f"{self.used} of {room} bytes are in use or reserved by open uploads; this file needs {total_size}. "
+                f"{self.used} of {room} bytes are in use or reserved by open uploads; this file needs {more} more. "
                 f"Make room with DELETE /files/{{filename}}. The largest files: {largest}"
             )
-            return Problem(Kind.QUOTA_EXCEEDED, detail, used=self.used, allowed=room, needed=total_size, files=files)
+            return Problem(Kind.QUOTA_EXCEEDED, detail, used=self.used, allowed=room, needed=more, files=files)
         return None
 
 
@@ -92,6 +83,7 @@ class Quotas:
     def __init__(self, buckets: Buckets, clock: Clock) -> None:
         self._buckets = buckets
         self._clock = clock
+        self._records = Records(buckets, clock)
         self._owners: OrderedDict[str, _Owner] = OrderedDict()
 
     async def admit(self, file: FileId, total_size: int, allowance: Allowance) -> None:
@@ -105,18 +97,17 @@ class Quotas:
             if usage.refusal(file.filename, total_size, allowance):
                 usage = await self._usage(file.owner, RECENT)
             if refusal := usage.refusal(file.filename, total_size, allowance):
-                if await self._has_begun(file):
+                if file.filename not in usage.names and await self._has_begun(file):
                     return  # through another replica, a moment ago
                 raise refusal
             usage.begin(file.filename, total_size)
 
     async def _has_begun(self, file: FileId) -> bool:
         """Whether it is open, parked or complete."""
-        perm = self._buckets.perm
-        if (await look(self._buckets.temp, file, self._clock)).open:
+        seen = await self._records.look(file)
+        if seen.record and seen.record.state == "open":
             return True
-        # What is open or partial goes when the file is there: that is looked for last.
-        return bool(await partial_keys(perm, file) or await complete_file(perm, file))
+        return await self._records.file(file) is not None
 
     def forget(self, owner: str) -> None:
         """Something of the owner was deleted: list anew before the next upload."""
@@ -136,22 +127,28 @@ class Quotas:
             owner.usage = await self._list(name)
         return owner.usage
 
+    async def _size(self, file: FileId, record: Record) -> int:
+        """The total size of an upload; while that is unknown, the end of what is stored."""
+        if record.total_size is not None:
+            return record.total_size
+        stock = await take_stock(self._buckets, file, record)
+        return max((run.end for run in stock.durable), default=0)
+
     async def _list(self, owner: str) -> Usage:
         usage = Usage(self._clock.monotonic())
         temp, perm = self._buckets.temp, self._buckets.perm
-        prefix = sessions_root(fanout(owner), owner)
-        facts = [fact async for fact, _ in walk_ours(temp, prefix, parse_session_key)]
-        deleted = {fact.file.filename for fact in facts if fact.fact == closing_fact("cancel")}
-        for fact in facts:
-            if fact.fact == "open" and fact.file.filename not in deleted:
-                usage.begin(fact.file.filename, total_size_of(fact.session))
-        async for run, _ in walk_ours(perm, partials_root(owner), parse_run_key):
-            if run.file.filename not in deleted:
-                usage.sizes.setdefault(run.file.filename, total_size_of(run.session))
+        deleted = set[str]()
+        async for owned in records_of(temp, owner):
+            if owned.record.state == "open":
+                file = FileId(owner, owned.filename)
+                usage.sizes[file.filename] = await self._size(file, owned.record)
+                if owned.record.parked_at is None:
+                    usage.open.add(owned.filename)
+            elif owned.record.state == "closed" and not owned.record.file:
+                deleted.add(owned.filename)
         async for file, info in walk_ours(perm, files_prefix(owner), parse_file_key):
             if file.filename not in deleted:
-                usage.sizes[file.filename] = info.size
-                usage.open.discard(file.filename)
+                usage.sizes.setdefault(file.filename, info.size)
         async for run, info in walk_ours(perm, rejected_root(owner), parse_run_key):
             usage.rejected[run.file.filename] += info.size
         return usage

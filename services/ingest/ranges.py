@@ -3,7 +3,7 @@
 import re
 from email.utils import formatdate
 
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind, Problem
 
 # Possessive (`*+`): where two runs of spaces can touch, a search that gives back would be quadratic.

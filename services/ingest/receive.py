@@ -1,4 +1,5 @@
-"""Receiving a body: with a deadline and a least rate, hashed as it comes, in memory while the budget lasts."""
+"""Receiving a body, or a piece of it: with a deadline and a least rate, hashed as it comes, in memory while the budget
+lasts."""
 
 import asyncio
 import hashlib
@@ -11,9 +12,10 @@ from typing import IO, ParamSpec, TypeVar
 import numpy as np
 import structlog
 
-from libs.common.extents import Extent, split
+from libs.common.files.extents import Extent, split
 from libs.common.problems import Kind, Problem
 from libs.common.uploads.payload import Payload
+from libs.common.web.drain import NEVER, Drain
 from services.ingest.metrics import CHUNKS, IN_MEMORY, ON_DISK
 
 P = ParamSpec("P")
@@ -52,26 +54,51 @@ class Budget:
 
 @dataclass
 class Received:
-    """A body that arrived whole: the payload's byte sum modulo 256, the SHA-256 in hex of its extents between part
-    boundaries, and the digests of the body by algorithm."""
+    """Bytes that arrived: their sum modulo 256, the SHA-256 in hex of their extents between part boundaries, and the
+    digests of the body by algorithm. `broken`: why the body broke off, if it did."""
 
     payload: Payload
     checksum: int
     extent_digests: dict[Extent, str] = field(default_factory=dict)
     content_digests: dict[str, bytes] = field(default_factory=dict)
+    broken: Problem | None = None
 
 
-async def timed(stream: AsyncIterator[bytes], deadline: Deadline) -> AsyncIterator[bytes]:
-    """The blocks of a body. Raises TIMEOUT when it stops, crawls or takes too long."""
+class Inflow:
+    """The blocks of a body, to be taken piece by piece."""
+
+    def __init__(self, blocks: AsyncIterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = b""
+
+    async def upto(self, size: int) -> AsyncIterator[bytes]:
+        """The next blocks, `size` bytes in all; fewer if the body ends before."""
+        while size and (block := self._rest or await anext(self._blocks, b"")):
+            block, self._rest = block[:size], block[size:]
+            size -= len(block)
+            yield block
+
+    async def rest(self) -> AsyncIterator[bytes]:
+        """All blocks that are left."""
+        while block := self._rest or await anext(self._blocks, b""):
+            self._rest = b""
+            yield block
+
+
+async def timed(stream: AsyncIterator[bytes], deadline: Deadline, drain: Drain = NEVER) -> AsyncIterator[bytes]:
+    """The blocks of a body, or of a piece. Raises TIMEOUT when it stops, crawls or takes too long, and NOT_READY when
+    the process ends before it is whole."""
     loop = asyncio.get_running_loop()
     began, received = loop.time(), 0
     while True:
         left = deadline.total - (loop.time() - began)
+        if not drain.left():
+            raise _ending()
         try:
-            async with asyncio.timeout(min(deadline.idle, max(left, 0))):
+            async with asyncio.timeout(min(deadline.idle, max(left, 0), drain.left())):
                 block = await anext(stream, b"")
         except TimeoutError:
-            raise _too_slow(received) from None
+            raise (_too_slow(received) if drain.left() else _ending()) from None
         if not block:
             return
         received += len(block)
@@ -81,11 +108,14 @@ async def timed(stream: AsyncIterator[bytes], deadline: Deadline) -> AsyncIterat
         yield block
 
 
+def _ending() -> Problem:
+    return Problem(Kind.NOT_READY, "This server ends. Go on with another connection.", headers={"Connection": "close"})
+
+
 def _too_slow(received: int) -> Problem:
     return Problem(
         Kind.TIMEOUT,
-        f"The body stopped or crawled after {received} bytes. Nothing of it is stored: send the chunk again, or a "
-        "smaller one.",
+        f"The body stopped or crawled after {received} bytes. Send the chunk again, or a smaller one.",
         headers={"Connection": "close"},
     )
 
@@ -98,7 +128,7 @@ class Digester:
         self._extents = split(extent, part_size)
         self._hashes = [hashlib.sha256() for _ in self._extents]
         self._whole = {name: hashlib.new(name.replace("-", ""), prefix) for name in algorithms}
-        self._at = extent.start
+        self.at = extent.start
         self._part = 0
         self.checksum = 0
 
@@ -107,15 +137,17 @@ class Digester:
         for whole in self._whole.values():
             whole.update(block)
         while block:
-            room = self._extents[self._part].end - self._at
+            room = self._extents[self._part].end - self.at
             self._hashes[self._part].update(block[:room])
-            self._at += min(room, len(block))
+            self.at += min(room, len(block))
             if len(block) >= room:
                 self._part += 1
             block = block[room:]
 
     def extents(self) -> dict[Extent, str]:
-        return {extent: done.hexdigest() for extent, done in zip(self._extents, self._hashes, strict=True)}
+        """Of the bytes that came."""
+        came = [Extent(extent.start, min(extent.end, self.at)) for extent in self._extents if extent.start < self.at]
+        return {extent: done.hexdigest() for extent, done in zip(came, self._hashes, strict=False)}
 
     def whole(self) -> dict[str, bytes]:
         return {name: done.digest() for name, done in self._whole.items()}
@@ -129,9 +161,12 @@ async def receive(
     algorithms: Iterable[str],
     prefix: bytes,
     budget: Budget,
+    *,
+    keep: bool = False,
 ) -> AsyncIterator[Received]:
     """Take in exactly the extent's bytes; the payload lives as long as the context. Raises MALFORMED_CHUNK, and BUSY
-    when neither memory nor disk has room."""
+    when neither memory nor disk has room. Raises what `blocks` raises too; with `keep` that is `broken`, and the bytes
+    before it count."""
     digester = Digester(extent, part_size, algorithms, prefix)
     in_memory = budget.take(extent.length)
     # All of it at once: growing step by step copies it several times.
@@ -140,8 +175,11 @@ async def receive(
     buffered.inc(extent.length)
     try:
         with CHUNKS.step("receive"):
-            await _fill(spool, blocks, extent, digester)
-        yield Received(Payload(extent, spool), digester.checksum, digester.extents(), digester.whole())
+            broken = await _fill(spool, blocks, extent, digester)
+        if broken and not keep:
+            raise broken
+        came = Extent(extent.start, digester.at)
+        yield Received(Payload(came, spool), digester.checksum, digester.extents(), digester.whole(), broken)
     finally:
         buffered.dec(extent.length)
         if isinstance(spool, bytearray):
@@ -150,25 +188,38 @@ async def receive(
             spool.close()
 
 
-async def _fill(spool: bytearray | IO[bytes], blocks: AsyncIterator[bytes], extent: Extent, digester: Digester) -> None:
-    received, unwritten = 0, bytearray()
-    async for block in blocks:
-        received += len(block)
-        if received > extent.length:
+async def _fill(
+    spool: bytearray | IO[bytes], blocks: AsyncIterator[bytes], extent: Extent, digester: Digester
+) -> Problem | None:
+    """Why the body broke off, if it did. Raises MALFORMED_CHUNK when it ends with too few bytes or has too many, and
+    BUSY."""
+    unwritten = bytearray()
+    broken = None
+    while True:
+        try:
+            block = await anext(blocks, b"")
+        except Problem as problem:
+            broken = problem
+            break
+        if not block:
+            break
+        at = digester.at - extent.start
+        if at + len(block) > extent.length:
             raise wrong_length(extent, f"more than {extent.length}")
         digester.update(memoryview(block))
         if isinstance(spool, bytearray):
-            spool[received - len(block) : received] = block
+            spool[at : at + len(block)] = block
             continue
         unwritten += block
         if len(unwritten) >= WRITE:
             await _on_disk(spool.write, unwritten)
             unwritten = bytearray()
-    if received < extent.length:
-        raise wrong_length(extent, str(received))
     if not isinstance(spool, bytearray):
         await _on_disk(spool.write, unwritten)
         await _on_disk(spool.flush)
+    if digester.at < extent.end and not broken:
+        raise wrong_length(extent, str(digester.at - extent.start))
+    return broken
 
 
 async def _on_disk(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -11,12 +11,15 @@ from fastapi.responses import StreamingResponse
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Send
 
-from libs.common.digests import format_sha256
-from libs.common.extents import Extent
-from libs.common.layout import FileId
+from libs.common.files.digests import format_sha256
+from libs.common.files.extents import Extent
+from libs.common.files.names import check_prefix
 from libs.common.problems import Kind, Problem
-from libs.common.store import ObjectNotFound
+from libs.common.storage import ObjectNotFound
+from libs.common.uploads.holdings import Section
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.pins import Pin, etag, parse_tags
+from libs.common.uploads.states import FileState
 from libs.common.web.errors import problem_responses
 from services.ingest.access import (
     Caller,
@@ -29,16 +32,15 @@ from services.ingest.access import (
     visit,
 )
 from services.ingest.gate import Visit
-from services.ingest.listing import Section
+from services.ingest.listing import Wanted
 from services.ingest.models import FilesAnswer, StatusAnswer
 from services.ingest.parameters import Absent, IfMatch, OwnerQuery
 from services.ingest.ranges import http_date, parse_range, range_applies
 from services.ingest.state import Ingest, ingest
-from services.ingest.states import FileState
 
 
 class _Filename(Convertor[str]):
-    """A path, slashes included: they get a problem of their own. What looks like a file's status is none."""
+    """A path, slashes included. What looks like a file's status is none."""
 
     regex = "(?!.*/status$).*"
 
@@ -80,13 +82,21 @@ async def list_files(
     request: Request,
     caller: Caller,
     owner: OwnerQuery = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files and folders.")] = 100,
     after: Annotated[str | Absent, Query(description="`next` of the page before.")] = None,
     status: Annotated[Section | Absent, Query(description="Only files of this status.")] = None,
+    prefix: Annotated[str, Query(description="Only files whose names begin with this.")] = "",
+    delimiter: Annotated[
+        Literal["/"] | Absent, Query(description="Show the names that hold it behind the prefix as `folders`.")
+    ] = None,
+    labels: Annotated[
+        bool, Query(description="Tell the labels of complete files too: it takes a request to the store for each.")
+    ] = False,
 ) -> FilesAnswer:
     """An owner's files."""
     whose = listed_owner(caller, owner)
-    page = await ingest(request).lister.page(whose, limit, after, status)
+    wanted = Wanted(whose, check_prefix(prefix), delimiter or "", status, labels)
+    page = await ingest(request).lister.page(wanted, limit, after)
     ingest(request).witness.listed(caller, whose)
     return FilesAnswer.of(whose, page)
 
@@ -95,10 +105,10 @@ async def list_files(
 async def file_status(request: Request, response: Response, file: Visible) -> StatusAnswer:
     """How far a file is. The ETag names its upload."""
     state = await ingest(request).reader.state(file)
-    if state.tag:
-        response.headers["ETag"] = etag(state.tag)
+    if state.session:
+        response.headers["ETag"] = etag(state.session)
     response.headers["Cache-Control"] = "no-store"
-    return StatusAnswer.of(state)
+    return StatusAnswer.of(state, ingest(request).settings.stale_threshold)
 
 
 @router.head("/files/{filename:filename}", response_class=StreamingResponse, responses=_DOWNLOAD)
@@ -116,7 +126,7 @@ async def download(
     """Download a file or a range of it. Of an unfinished file, ranges of the bytes that are there without a gap."""
     for _ in range(_TRIES):
         state = await ingest(request).reader.state(file)
-        Pin.parse(if_match, None).admit(state.sessions)
+        Pin.parse(if_match, None).admit([state.session])
         try:
             answer = await respond(request, visit, state, range_, if_range, if_none_match)
         except ObjectNotFound:
@@ -142,8 +152,8 @@ async def respond(
         return Response(status_code=304, headers=headers)
     wanted = None
     # Only GET knows ranges: RFC 9110, section 14.2
-    if request.method == "GET" and range_applies(if_range, etag(state.tag), state.modified):
-        wanted = parse_range(range_, state.total_size, state.offset)
+    if request.method == "GET" and range_applies(if_range, etag(state.session), state.modified):
+        wanted = parse_range(range_, state.end, state.offset)
     if wanted is None and state.state != "complete":
         raise Problem(
             Kind.UPLOAD_INCOMPLETE,
@@ -152,7 +162,7 @@ async def respond(
             next_expected_byte=state.offset,
             total_size=state.total_size,
         )
-    extent = wanted or Extent(0, state.total_size)
+    extent = wanted or Extent(0, state.end)
     headers["Content-Length"] = str(extent.length)
     if wanted:
         headers["Content-Range"] = f"bytes {extent.start}-{extent.end - 1}/{state.total_size}"
@@ -175,8 +185,7 @@ async def delete(
     if_match: IfMatch = None,
 ) -> None:
     """Cancel an upload or delete a file: one's own, or with the scope `fleet:manage` that of any `owner`. From the
-    answer on no chunk of it is acknowledged; a new upload of the name may start a few seconds later (503 with
-    Retry-After until then)."""
+    answer on no chunk of it is acknowledged, and a new upload of the name may start at once."""
     running = ingest(request)
     with running.witness.deleting(caller, file):
         await running.canceller.cancel(file, Pin.parse(if_match, None))
@@ -185,7 +194,7 @@ async def delete(
 
 def describe(state: FileState) -> dict[str, str]:
     """The headers that a download has in every form."""
-    name = state.file.filename
+    name = state.file.filename.rpartition("/")[2]
     plain = name.encode("ascii", "replace").decode().replace("\\", "_").replace('"', "_")
     headers = {
         "Accept-Ranges": "bytes",
@@ -195,8 +204,8 @@ def describe(state: FileState) -> dict[str, str]:
         "Cache-Control": "private, no-cache",
         "Content-Type": state.content_type,  # here, because a media_type of text would get a charset added
     }
-    if state.tag:
-        headers["ETag"] = etag(state.tag)
+    if state.session:
+        headers["ETag"] = etag(state.session)
     if state.sha256:
         headers["Repr-Digest"] = format_sha256(state.sha256)
     return headers
@@ -204,7 +213,7 @@ def describe(state: FileState) -> dict[str, str]:
 
 def not_modified(field: str, state: FileState) -> bool:
     tags = parse_tags(field)
-    return "*" in tags or state.tag in tags
+    return "*" in tags or state.session in tags
 
 
 async def started(running: Ingest, state: FileState, extent: Extent, device: str) -> AsyncGenerator[bytes, None]:

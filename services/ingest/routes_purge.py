@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Security
 
-from libs.common import audit
-from libs.common.audit_trail import recorded
-from libs.common.authn import FLEET_MANAGE, require
-from libs.common.names import SUBJECT
+from libs.common.files.names import SUBJECT
 from libs.common.problems import Kind, Problem
-from libs.common.sweep import store_time
-from libs.common.tokens import valid_subject
+from libs.common.security import audit
+from libs.common.security.audit_trail import recorded
+from libs.common.security.authn import FLEET_MANAGE, require
+from libs.common.security.tokens import valid_subject
+from libs.common.uploads.sweeping import store_time
 from libs.common.web.errors import problem_responses
 from services.ingest.access import file_address, visit
 from services.ingest.models import PurgeAnswer
@@ -53,6 +53,6 @@ async def purge(
     with recorded(audit.OwnerPurged(owner=owner, dry_run=dry_run)) as event:
         start = Cursor.decoded(after) if after else Cursor(await store_time(running.buckets.temp) + _TICK)
         page = await running.purger.purge(owner, start, limit, dry_run=dry_run)
-        event.files, event.size = len(page.holdings), sum(holding.size for holding in page.holdings)
+        event.files, event.size = len(page.holdings), sum(holding.size or 0 for holding in page.holdings)
     running.quotas.forget(owner)
     return PurgeAnswer.of(owner, dry_run, page)

@@ -1,20 +1,21 @@
 """POST /upload: the way of a chunk, from the headers to the acknowledgement."""
 
 import re
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from starlette.requests import ClientDisconnect
 
-from libs.common.digests import parse_digests
-from libs.common.layout import FileId, part_size
-from libs.common.names import check_filename, type_of
+from libs.common.files.digests import parse_digests
+from libs.common.files.labels import parse_labels
+from libs.common.files.names import check_filename, type_of
 from libs.common.problems import Kind, Problem
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.pins import Pin, etag
+from libs.common.uploads.writing import Ack, Chunk
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, Visiting, file_address, named, writable_owner
+from services.ingest.bodies import Body
 from services.ingest.metrics import RECEIVED
 from services.ingest.models import UploadAnswer
 from services.ingest.parameters import (
@@ -22,15 +23,15 @@ from services.ingest.parameters import (
     ContentDigest,
     ContentRange,
     FilenameQuery,
+    HiperLabel,
     IfMatch,
     OwnerQuery,
     ReprDigest,
     TotalSize,
 )
-from services.ingest.receive import Received, receive, timed, wrong_length
-from services.ingest.state import Ingest, ingest
-from services.ingest.wire import HEADER, Claim, parse_content_range, parse_header, refuse_unreachable
-from services.ingest.writing import Ack, Chunk
+from services.ingest.receive import Received
+from services.ingest.state import ingest
+from services.ingest.wire import parse_content_range
 
 MAX_MEDIA_TYPE = 1024  # bytes; stores keep 2 KiB of metadata with an object
 # RFC 9110, section 8.3.1; the lengths: RFC 6838, section 4.2
@@ -46,6 +47,7 @@ _PROBLEMS = problem_responses(
     Kind.BAD_TOTAL_SIZE,
     Kind.OFFSET_TOO_LARGE,
     Kind.BAD_FILENAME,
+    Kind.BAD_LABEL,
     Kind.BAD_REQUEST,
     Kind.UNAUTHORIZED,
     Kind.FORBIDDEN,
@@ -53,6 +55,7 @@ _PROBLEMS = problem_responses(
     Kind.TOTAL_SIZE_CONFLICT,
     Kind.CONTENT_CONFLICT,
     Kind.DIGEST_CONFLICT,
+    Kind.NAME_CONFLICT,
     Kind.PRECONDITION_FAILED,
     Kind.TOO_LARGE,
     Kind.TOO_MANY_REQUESTS,
@@ -83,11 +86,12 @@ async def upload(
     caller: Caller,
     visit: Visiting,
     filename: FilenameQuery,
-    total_size: TotalSize,
+    total_size: TotalSize = None,
     owner: OwnerQuery = None,
     content_range: ContentRange = None,
     content_digest: ContentDigest = None,
     repr_digest: ReprDigest = None,
+    hiper_label: HiperLabel = None,
     if_match: IfMatch = None,
     if_none_match: Annotated[str | Absent, Header(description="`*`: start an upload, only if none is there.")] = None,
 ) -> UploadAnswer:
@@ -95,50 +99,57 @@ async def upload(
     are durable; `next_expected_byte` says where to go on."""
     state = ingest(request)
     file = named(FileId(writable_owner(caller, owner), check_filename(filename)))
-    total = check_total_size(total_size, state.settings.max_file_size)
+    limit = state.settings.max_file_size
+    total = None if total_size is None else check_total_size(total_size, limit)
+    claim = None if content_range is None else parse_content_range(content_range, total)
+    if claim:
+        total = claim.total_size
+        refuse_large_file(claim.extent.end if total is None else total, limit)
+    elif total is None:
+        raise Problem(Kind.BAD_REQUEST, "query.total_size is missing: the 9-byte header does not tell it.")
     whole = parse_digests("Repr-Digest", repr_digest)
     if whole and "sha-256" not in whole:
         raise Problem(Kind.BAD_DIGEST, "Repr-Digest must hold a sha-256 digest: it is the one that is checked.")
     sent = parse_digests("Content-Digest", content_digest)
-    content_type = media_type(request.headers.get("content-type", ""), filename)
-    length = declared_length(request)
-    admit = partial(state.quotas.admit, file, total, visit.allowance)
-    if not state.writer.knows(file):
+    least = claim.extent.end if claim else 0  # bytes that the file has at least
+    admit = partial(state.quotas.admit, file, least if total is None else total, visit.allowance)
+    if total is None or not state.writer.knows(file):
         await admit()
-    blocks = timed(_body(request), state.deadline)
-    prefix = b""
-    if content_range is None:
-        refuse_unreachable(total)
-        refuse_large(state, length - HEADER.size if length is not None else 0)
-        await visit.take_bytes(length or 0)
-        prefix, blocks = await take(blocks, HEADER.size)
-        claim = header_claim(prefix, total)
+    asked = Pin.parse(if_match, if_none_match)
+    make = partial(
+        Chunk,
+        file,
+        total,
+        declared=whole["sha-256"].hex() if whole else "",
+        content_type=media_type(request.headers.get("content-type", ""), filename),
+        labels=parse_labels(hiper_label or []),
+        admit=admit,
+    )
+
+    async def store(received: Received, pin: Pin | None = None) -> Ack:
+        RECEIVED.inc(received.payload.extent.length)
+        chunk = make(payload=received.payload, digests=received.extent_digests, pin=pin or asked)
+        return await state.writer.write(chunk)
+
+    body = Body(request, state, visit)
+    if claim is None:
+        ack = await body.framed(total or 0, sent, store)
+    elif sent:
+        ack = await body.raw(claim, sent, store)
     else:
-        claim = parse_content_range(content_range, total)
-    refuse_large(state, claim.extent.length)
-    if length is None or content_range is not None:  # else they are counted already
-        await visit.take_bytes(claim.extent.length)
-    if length is not None and length != len(prefix) + claim.extent.length:
-        raise wrong_length(claim.extent, str(length - len(prefix)))
-    async with receive(blocks, claim.extent, part_size(total), sent, prefix, state.budget) as received:
-        verify(received, claim, sent)
-        RECEIVED.inc(claim.extent.length)
-        pin = Pin.parse(if_match, if_none_match)
-        declared = whole["sha-256"].hex() if whole else ""
-        chunk = Chunk(file, total, received.payload, received.extent_digests, declared, pin, content_type, admit)
-        ack = await state.writer.write(chunk)
+        ack = await body.stream(claim.extent, store)
     state.witness.stored(caller, file, ack.session)
     response.headers["ETag"] = etag(ack.session)
-    return answer(file, total, ack)
+    return answer(file, ack)
 
 
-def answer(file: FileId, total_size: int, ack: Ack) -> UploadAnswer:
+def answer(file: FileId, ack: Ack) -> UploadAnswer:
     return UploadAnswer(
         filename=file.filename,
         owner=file.owner,
         status="complete" if ack.complete else "pending",
         next_expected_byte=ack.offset,
-        total_size=total_size,
+        total_size=ack.total_size,
         session=ack.session,
     )
 
@@ -149,72 +160,14 @@ def check_total_size(value: str, limit: int) -> int:
         raise Problem(
             Kind.BAD_TOTAL_SIZE, f"total_size is {value[:40]!r}; it must be a whole number of bytes, 0 or more."
         )
-    if int(value) > limit:
-        detail = f"total_size is {int(value)} bytes; this server takes files of at most {limit}."
-        raise Problem(Kind.TOO_LARGE, detail, limited="file", limit=limit)
+    refuse_large_file(int(value), limit)
     return int(value)
 
 
-def declared_length(request: Request) -> int | None:
-    """Content-Length in bytes, where the client gave one: the server refuses what is not a number."""
-    length = request.headers.get("content-length")
-    return None if length is None else int(length)
-
-
-def refuse_large(state: Ingest, payload: int) -> None:
-    limit = state.settings.max_chunk_size
-    if payload > limit:
-        detail = f"A chunk of {payload} bytes; this server takes at most {limit}. Send smaller ones."
-        raise Problem(Kind.TOO_LARGE, detail, limited="chunk", limit=limit)
-
-
-def header_claim(header: bytes, total_size: int) -> Claim:
-    if not header and total_size == 0:
-        return parse_content_range("bytes */0", 0)
-    if len(header) < HEADER.size:
-        raise Problem(
-            Kind.MALFORMED_CHUNK, f"The body has {len(header)} bytes; it must begin with a header of {HEADER.size}."
-        )
-    return parse_header(header, total_size)
-
-
-async def take(blocks: AsyncIterator[bytes], size: int) -> tuple[bytes, AsyncIterator[bytes]]:
-    """The first `size` bytes (fewer if the body ends before), and the rest."""
-    first = bytearray()
-    while len(first) < size and (block := await anext(blocks, b"")):
-        first += block
-    return bytes(first[:size]), _chain(bytes(first[size:]), blocks)
-
-
-async def _chain(block: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if block:
-        yield block
-    async for more in rest:
-        yield more
-
-
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for block in request.stream():
-            yield block
-    except ClientDisconnect:
-        raise Problem(Kind.TIMEOUT, "The client went away before the body was whole.") from None
-
-
-def verify(received: Received, claim: Claim, sent: dict[str, bytes]) -> None:
-    """Raises CHECKSUM_MISMATCH and DIGEST_MISMATCH."""
-    if claim.checksum is not None and claim.checksum != received.checksum:
-        raise Problem(
-            Kind.CHECKSUM_MISMATCH,
-            f"The header says {claim.checksum}, the byte sum of the payload mod 256 is {received.checksum}. Nothing "
-            "is stored: send the chunk again.",
-        )
-    for algorithm, digest in sent.items():
-        if received.content_digests[algorithm] != digest:
-            raise Problem(
-                Kind.DIGEST_MISMATCH,
-                f"Content-Digest does not match the {algorithm} of the body. Nothing is stored: send the chunk again.",
-            )
+def refuse_large_file(size: int, limit: int) -> None:
+    if size > limit:
+        detail = f"The file has {size} bytes or more; this server takes files of at most {limit}."
+        raise Problem(Kind.TOO_LARGE, detail, limited="file", limit=limit)
 
 
 def media_type(sent: str, filename: str) -> str:

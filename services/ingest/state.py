@@ -6,22 +6,20 @@ from fastapi import Request
 
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
-from libs.common.layout import new_replica
 from libs.common.settings import Settings
-from libs.common.store import Buckets
+from libs.common.storage import Buckets
+from libs.common.uploads.cancelling import Canceller
 from libs.common.uploads.least import LeastSize
-from services.ingest.cancelling import Canceller
+from libs.common.uploads.reading import FileReader
+from libs.common.uploads.writing import ChunkWriter
 from services.ingest.downloads import Downloads
 from services.ingest.gate import Gate
 from services.ingest.listing import FileLister
 from services.ingest.metrics import BUDGET, CHUNKS
 from services.ingest.purging import Purger
 from services.ingest.quota import Quotas
-from services.ingest.reading import FileReader
 from services.ingest.receive import Budget, Deadline
-from services.ingest.view import Views
 from services.ingest.witness import Witness
-from services.ingest.writing import ChunkWriter
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,11 @@ class Ingest:
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
-        views = Views(buckets, clock, new_replica())
-        canceller = Canceller(buckets, bus, clock, views.replica)
+        canceller = Canceller(buckets, bus, clock, CHUNKS)
         BUDGET.set(settings.memory_budget)
         return cls(
             settings,
-            ChunkWriter(buckets, bus, clock, views, CHUNKS, LeastSize(settings.min_chunk_size)),
+            ChunkWriter(buckets, bus, clock, watch=CHUNKS, least=LeastSize(settings.min_chunk_size)),
             FileReader(buckets, clock),
             Downloads(),
             FileLister(buckets),

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from libs.common import audit
-from libs.common.audit_trail import record, recorded
-from libs.common.layout import FileId
-from libs.common.names import FLEET
-from libs.common.recent import Recent
-from libs.common.tokens import Principal
+from libs.common.files.names import FLEET
+from libs.common.security import audit
+from libs.common.security.audit_trail import record, recorded
+from libs.common.security.recent import Recent
+from libs.common.security.tokens import Principal
+from libs.common.uploads.layout import FileId
 
 _REMEMBER, _REMEMBERED = 86_400.0, 10_000  # seconds, uploads: their chunks make no further lines
 

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from libs.common.bus import EventBus
 from libs.common.bus.memory import MemoryBus
-from libs.common.resources import open_buckets, open_bus
-from libs.common.serving import load_settings, run
+from libs.common.observability.telemetry import configure_logging
 from libs.common.settings import ConfigurationError, Settings
-from libs.common.store import StoreUnavailable
-from libs.common.sweep import store_time
-from libs.common.telemetry import configure_logging
+from libs.common.storage import StoreUnavailable
+from libs.common.uploads.sweeping import store_time
+from libs.common.web.serving import load_settings, run
+from libs.common.wiring.resources import open_buckets, open_bus
 from services.janitor.app import build_app, build_janitor
 
 

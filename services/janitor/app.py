@@ -10,12 +10,12 @@ from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import SystemClock
-from libs.common.needs import Service
-from libs.common.resources import open_backends
 from libs.common.settings import Settings
-from libs.common.store import Buckets, StoreUnavailable
-from libs.common.sweep import NUDGES, Ages, Finding, Need, store_time
+from libs.common.storage import Buckets, StoreUnavailable
+from libs.common.uploads.sweeping import NUDGES, Ages, Finding, Need, store_time
 from libs.common.web import create_app, installed_version
+from libs.common.wiring.needs import Service
+from libs.common.wiring.resources import open_backends
 from services.janitor.metrics import DURATION, SweepWatch
 from services.janitor.sweeping import Janitor
 

@@ -2,12 +2,12 @@
 
 from prometheus_client import Counter, Histogram
 
-from libs.common.measuring import LateGauge
-from libs.common.sweep import Tally
-from libs.common.watch import Watch
+from libs.common.observability.measuring import LateGauge
+from libs.common.uploads.sweeping import Tally
+from libs.common.uploads.watch import Watch
 
 OPEN = LateGauge("hiper_uploads_open", "Uploads in progress.")
-CLOSING = LateGauge("hiper_uploads_closing", "Files whose uploads are being cancelled, parked or rejected.")
+PARKED = LateGauge("hiper_uploads_parked", "Uploads that went stale; they can be resumed.")
 TEMPORARY = LateGauge("hiper_uploads_stored_bytes", "Bytes in chunk objects.")
 OLDEST = LateGauge("hiper_uploads_oldest_seconds", "Age of the upload that was opened first.")
 UNASSEMBLED = LateGauge(
@@ -28,7 +28,7 @@ class SweepWatch(Watch):
 
     def swept(self, tally: Tally) -> None:
         OPEN.set(tally.open)
-        CLOSING.set(tally.closing)
+        PARKED.set(tally.parked)
         TEMPORARY.set(tally.stored)
         OLDEST.set(tally.oldest)
         UNASSEMBLED.set(tally.unassembled)

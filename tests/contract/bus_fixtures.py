@@ -11,9 +11,9 @@ import pytest
 from yarl import URL
 
 from libs.common.bus import EventBus, Limits
+from libs.common.bus.events import EVENTS, Event
 from libs.common.bus.memory import MemoryBus, MemoryQueue
 from libs.common.bus.rabbitmq import RabbitBus
-from libs.common.events import EVENTS, Event
 from tests.backends import RabbitmqServer
 
 QUICK = Limits(pause=0.01, longest_pause=0.05, delivery_limit=3)

@@ -1,32 +1,16 @@
 """The store fixtures of the contract suite."""
 
-import os
-import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from libs.common.store import ObjectStore
-from libs.common.store.filesystem import FilesystemStore
-from tests.backends import MinioServer, Versitygw, versitygw_server
-from tests.conftest import REQUIRED
+from libs.common.storage import ObjectStore
+from libs.common.storage.filesystem import FilesystemStore
+from tests.backends import MinioServer, Versitygw
 from tests.contract.store_buckets import SECRET, Bucket, Directory, MeteredDirectory, S3Bucket, new_name
-
-
-@pytest.fixture(scope="session")
-def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
-    root = tmp_path_factory.mktemp("versitygw") / "buckets"
-    root.mkdir()
-    program = os.environ.get("HIPER_VERSITYGW") or shutil.which("versitygw")
-    if not program:
-        if REQUIRED:
-            pytest.fail("E2E=required, but there is no versitygw: set HIPER_VERSITYGW")
-        pytest.skip("needs versitygw: set HIPER_VERSITYGW to its program")
-    with versitygw_server(program, root) as server:
-        yield server
 
 
 @pytest.fixture(params=["filesystem", "metered", pytest.param("minio", marks=pytest.mark.backends)])

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from libs.common.store import ObjectStore, list_all
-from libs.common.store._s3_client import Request, S3Client
-from libs.common.store._s3_sign import Signer
-from libs.common.store._s3_xml import Document
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.store.metered import MeteredStore
-from libs.common.store.minio import MinioStore
+from libs.common.storage import ObjectStore, list_all
+from libs.common.storage._s3_client import Request, S3Client
+from libs.common.storage._s3_sign import Signer
+from libs.common.storage._s3_xml import Document
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.storage.metered import MeteredStore
+from libs.common.storage.minio import MinioStore
 
 UPLOADED = "files/vin-1/log.bin"  # the key of every multipart upload in the suite: MinIO lists uploads by exact key
 REGION = "us-east-1"

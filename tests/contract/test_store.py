@@ -1,4 +1,4 @@
-"""What every object store promises (libs/common/store)."""
+"""What every object store promises (libs/common/storage)."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.common.store import (
+from libs.common.storage import (
     LEASE,
     Fence,
     FenceExpired,

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from libs.common.certificates import FORWARDED
+from libs.common.security.certificates import FORWARDED
 from libs.common.settings import Settings
 from services.auth.app import build_app as auth_app
 from services.ingest.app import build_app as ingest_app

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.allowance import Allowance, Share
+from libs.common.security.allowance import Allowance, Share
 from libs.common.settings import Settings
 from tests.deploy import schemas
 from tests.deploy.chart import (

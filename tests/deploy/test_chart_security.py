@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from libs.common.bus._topology import Topology
-from libs.common.keys import signing_key
-from libs.common.serving import load_settings
+from libs.common.security.keys import signing_key
 from libs.common.settings import Settings
+from libs.common.web.serving import load_settings
 from tests.deploy.chart import (
     CHART,
     COMPONENTS,

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from libs.common.serving import load_settings
 from libs.common.settings import Settings
+from libs.common.web.serving import load_settings
 from tests.deploy.alert_rules import RULES
 from tests.deploy.chart import COMPONENTS, ROOT
 

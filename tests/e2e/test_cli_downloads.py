@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from libs.client.console import print_json
-from tests.e2e.test_cli import ADMIN_SECRET, ROOT, Hiper, anonymous, env, hear_signals, hiper, server
+from tests.e2e.test_cli import ADMIN_SECRET, ROOT, Hiper, anonymous, data, env, hear_signals, hiper, server
 
-__all__ = ["anonymous", "env", "hiper", "server"]  # fixtures
+__all__ = ["anonymous", "data", "env", "hiper", "server"]  # fixtures
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -148,9 +148,9 @@ def test_a_file_without_a_digest_is_taken_only_as_far_as_was_asked_for(hiper: Hi
     token = subprocess.check_output(["curl", "-s", "-u", f"admin:{ADMIN_SECRET}", "-d", form, f"{server}/token"])
     url = f"{server}/upload?filename=undeclared&total_size=3"
     bearer = f"Authorization: Bearer {json.loads(token)['access_token']}"
-    subprocess.check_call(
-        ["curl", "-s", "-o", "answer", "-H", bearer, "-H", "Content-Range: bytes 0-2/3", "--data-binary", "abc", url]
-    )
+    for part, payload in (("0-1", "ab"), ("2-2", "c")):
+        place = f"Content-Range: bytes {part}/3"
+        subprocess.check_call(["curl", "-s", "-o", "answer", "-H", bearer, "-H", place, "--data-binary", payload, url])
     assert hiper("status", "undeclared", "--watch").exit_code == 0
     result = hiper("download", "undeclared", "--require-digest")
     assert (result.exit_code, "knows no digest" in result.stderr) == (1, True)

@@ -16,11 +16,11 @@ from minio.credentials.credentials import Credentials
 from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 from minio.minioadmin import MinioAdmin
 
-from libs.common.resources import new_store
-from libs.common.serving import load_settings
 from libs.common.settings import Settings
-from libs.common.store import ObjectStore, StoreRefused, StoreUnavailable, Stream, list_all, read
-from libs.common.store.minio import MinioStore
+from libs.common.storage import ObjectStore, StoreRefused, StoreUnavailable, Stream, list_all, read
+from libs.common.storage.minio import MinioStore
+from libs.common.web.serving import load_settings
+from libs.common.wiring.resources import new_store
 from tests.backends import MinioServer
 from tests.certificates import Authority
 
@@ -86,7 +86,7 @@ async def test_a_bucket_can_be_a_host(minio: MinioServer) -> None:
     ],
 )
 def test_where_the_bucket_goes(endpoint: str, bucket: str, addressing: str, host: bool) -> None:
-    from libs.common.resources import _in_host_name
+    from libs.common.wiring.resources import _in_host_name
 
     settings = Settings.model_validate({"minio_endpoint": endpoint, "minio_addressing": addressing})
     assert _in_host_name(settings, bucket) == host

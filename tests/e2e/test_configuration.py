@@ -97,8 +97,8 @@ def reader(minio: MinioServer, tmp_path: Path) -> Iterator[Env]:
 
 def test_a_bucket_without_rights(tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer, reader: Env) -> None:
     env = backend_env(minio, rabbitmq)
-    missing = reason(ended(tmp_path, "auth", env | reader))
-    assert f"AUTH_BUCKET={env['AUTH_BUCKET']} may not be made, or seen" in missing
+    place = f"AUTH_BUCKET={env['AUTH_BUCKET']} of MINIO_ENDPOINT={minio.endpoint}"
+    assert f"{place} may not be made, or seen" in reason(ended(tmp_path, "auth", env | reader))
     with subprocess.Popen(
         [sys.executable, "-m", "services.auth"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **SECRETS, "PORT": "0", **env},
@@ -111,7 +111,7 @@ def test_a_bucket_without_rights(tmp_path: Path, minio: MinioServer, rabbitmq: R
             if "startup complete" in line:
                 break
         process.terminate()
-    assert f"AUTH_BUCKET={env['AUTH_BUCKET']} may not be written" in reason(ended(tmp_path, "auth", env | reader))
+    assert f"{place} may not be written" in reason(ended(tmp_path, "auth", env | reader))
 
 
 def test_a_broker_that_refuses(tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.resources import new_bus, new_store
 from libs.common.settings import Settings
-from libs.common.store import StoreRefused, Stream, read
+from libs.common.storage import StoreRefused, Stream, read
+from libs.common.wiring.resources import new_bus, new_store
 from tests.backends import TlsMinioServer, TlsRabbitmqServer, tls_minio_server, tls_rabbitmq_server
 from tests.certificates import Authority
 from tests.e2e.conftest import QUICK

@@ -17,11 +17,11 @@ from minio.credentials.providers import StaticProvider
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from minio.minioadmin import MinioAdmin
 
-from libs.common.checkup import Check, check_connections
-from libs.common.needs import Bucket, Service
-from libs.common.resources import new_store
 from libs.common.settings import Settings
-from libs.common.store import ObjectStore, StoreRefused, read
+from libs.common.storage import ObjectNotFound, ObjectStore, StoreRefused, read
+from libs.common.wiring.checkup import Check, check_connections
+from libs.common.wiring.needs import Bucket, Service
+from libs.common.wiring.resources import new_store
 from tests.backends import MinioServer, RabbitmqServer
 from tests.e2e.conftest import QUICK, backend_env
 from tests.e2e.device import new_device
@@ -96,11 +96,15 @@ async def test_with_its_own_rights_each_service_does_its_work(tmp_path: Path, us
             assert await car.content("large.bin") == content
             assert (await car.request("DELETE", "/files/cancelled.bin"))[0] == 204
             assert (await car.request("DELETE", "/files/small.bin"))[0] == 204
-            assert (await car.request("GET", "/files"))[0] == 200
-            wrong = {"Content-Range": "bytes 0-3/4", "Repr-Digest": f"sha-256=:{'A' * 43}=:"}
-            query = {"filename": "wrong.bin", "total_size": "4"}
-            assert (await car.request("POST", "/upload", params=query, data=b"abcd", headers=wrong))[0] == 200
             await car.wait_for("left.bin", "partial")  # the janitor saw it, the assembler moved it
+            for start in (0, *range(MIB, len(content), 4 * MIB)):  # the first bytes again: compared with what is parked
+                await car.send("left.bin", len(content), start, content[start : start + (4 * MIB if start else MIB)])
+            await car.wait_for("left.bin", "complete")
+            assert (await car.request("GET", "/files"))[0] == 200
+            query, digest = {"filename": "wrong.bin", "total_size": "4"}, f"sha-256=:{'A' * 43}=:"
+            for start, data in ((0, b"ab"), (2, b"cd")):
+                wrong = {"Content-Range": f"bytes {start}-{start + 1}/4", "Repr-Digest": digest}
+                assert (await car.request("POST", "/upload", params=query, data=data, headers=wrong))[0] == 200
             await _rejected(deployment.logs, car.status)
         assert "AccessDenied" not in deployment.logs()
 
@@ -112,26 +116,40 @@ async def _rejected(logs: Callable[[], str], status: Callable[[str], Awaitable[t
         await asyncio.sleep(0.2)
 
 
+RECORD = "uploads/ab/car-17/log/=record"
+CHUNK = "chunks/ab/car-17/log/=0123456789abcdef/00000/0000000000000000-00000005-0123456789abcdef"
+FILE = "files/car-17/log"
+RUN = "partials/car-17/log/=0123456789abcdef/0000000000000000-5-01234567"
+REJECTED = "rejected/car-17/log/=0123456789abcdef/0000000000000000-5-01234567"
 FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("ingest", "auth", "get", "devices/car-17.json"),
     ("ingest", "auth", "put", "revoked.json"),
-    ("ingest", "perm", "put", "files/car-17/log"),
-    ("ingest", "perm", "delete", "files/car-17/log"),
-    ("ingest", "temp", "delete", "chunks/ab/car-17/log"),
+    ("ingest", "perm", "put", RUN),
+    ("ingest", "perm", "delete", RUN),
+    ("ingest", "perm", "get", REJECTED),
+    ("ingest", "perm", "put", REJECTED),
+    ("ingest", "perm", "delete", REJECTED),
+    ("ingest", "temp", "delete", RECORD),
+    ("ingest", "temp", "delete", CHUNK),
     ("ingest", "temp", "put", "elsewhere/x"),
+    ("ingest", "perm", "put", "elsewhere/x"),
     ("assembler", "auth", "get", "revoked.json"),
     ("assembler", "auth", "list", ""),
-    ("janitor", "temp", "get", "chunks/ab/car-17/log"),
-    ("janitor", "temp", "put", "sessions/ab/car-17/log"),
-    ("janitor", "perm", "get", "files/car-17/log"),
-    ("janitor", "perm", "put", "files/car-17/log"),
-    ("janitor", "perm", "delete", "files/car-17/log"),
+    ("assembler", "temp", "put", CHUNK),
+    ("assembler", "perm", "get", REJECTED),
+    ("janitor", "temp", "get", CHUNK),
+    ("janitor", "temp", "put", CHUNK),
+    ("janitor", "perm", "put", FILE),
+    ("janitor", "perm", "get", RUN),
+    ("janitor", "perm", "put", RUN),
+    ("janitor", "perm", "get", REJECTED),
     ("janitor", "auth", "list", ""),
     ("auth", "temp", "list", ""),
     ("auth", "perm", "list", ""),
-    ("auth", "temp", "get", "chunks/ab/car-17/log"),
-    ("auth", "temp", "put", "sessions/ab/car-17/log"),
-    ("auth", "perm", "get", "files/car-17/log"),
+    ("auth", "temp", "get", CHUNK),
+    ("auth", "temp", "put", RECORD),
+    ("auth", "temp", "delete", RECORD),
+    ("auth", "perm", "get", FILE),
     ("auth", "auth", "put", "elsewhere"),
 ]
 
@@ -159,6 +177,22 @@ async def test_and_nothing_else(users: Users) -> None:
         await own.close()
 
 
+async def test_what_happens_too_seldom_to_wait_for_it_is_allowed_too(users: Users) -> None:
+    """A janitor meets a file that no acknowledgement speaks for, a run that no record names, and a record that is
+    done: each a minute or an hour after it was made."""
+    everything = {"temp": users.store("", "temp"), "perm": users.store("", "perm")}
+    own = {"temp": users.store("janitor", "temp"), "perm": users.store("janitor", "perm")}
+    for bucket, key in (("perm", FILE), ("perm", RUN), ("perm", REJECTED), ("temp", RECORD), ("temp", CHUNK)):
+        await everything[bucket].put(key, b"there")
+        if key in (FILE, RECORD):
+            await own[bucket].stat(key)
+        await own[bucket].delete_many([key])
+        with pytest.raises(ObjectNotFound):
+            await everything[bucket].stat(key)
+    for store in (*everything.values(), *own.values()):
+        await store.close()
+
+
 async def test_config_check_for_a_service_asks_for_no_right_that_it_does_not_have(users: Users) -> None:
     for service in SERVICES:
         assert await troubles(users, service, Service(service)) == []
@@ -182,7 +216,7 @@ def test_the_store_takes_the_lifecycle_document_and_no_rule_touches_an_upload(mi
     assert {rule.rule_id for rule in kept.rules} == {rule["ID"] for rule in rules}
     plain.delete_bucket_lifecycle(name)
     plain.remove_bucket(name)
-    live = ("sessions/", "chunks/", "files/", "partials/", "digests/", "devices/", "revoked.json")
+    live = ("uploads/", "chunks/", "files/", "partials/", "devices/", "revoked.json")
     assert not any(key.startswith(rule["Filter"]["Prefix"]) for rule in rules for key in live)
 
 

@@ -8,7 +8,7 @@ from tests.e2e.processes import embedded
 
 
 def test_a_process_that_leaves_answers_what_comes_and_asks_to_close_the_connection(tmp_path: Path) -> None:
-    with embedded(tmp_path, SHUTDOWN_DELAY="3") as deployment:
+    with embedded(tmp_path, SHUTDOWN_DELAY="1") as deployment:
         process = deployment.processes["serve"]
         kept = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
         assert _asked(kept) == (200, None)

@@ -67,7 +67,8 @@ async def test_a_server_sends_its_spans_and_at_its_end_those_that_are_left(tmp_p
     with collecting() as collector:
         with embedded(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as deployment:
             async with new_device(deployment, "car-1") as device:
-                await device.send("a.bin", 5, 0, b"hello")
+                await device.send("a.bin", 5, 0, b"he")
+                await device.send("a.bin", 5, 2, b"llo")  # this one wakes the assembler
                 await device.wait_for("a.bin", "complete")
             assert deployment.processes["serve"].stop() == 0
         spans = collector.spans()

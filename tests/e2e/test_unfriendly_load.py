@@ -17,9 +17,9 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from libs.common.serving import raise_file_limit
+from libs.common.security.tokens import TokenIssuer
 from libs.common.settings import Settings
-from libs.common.tokens import TokenIssuer
+from libs.common.web.serving import raise_file_limit
 from tests.e2e.conftest import backend_env
 from tests.e2e.processes import SECRETS, Process, running
 

@@ -63,7 +63,6 @@ async def test_a_bucket_that_vanishes_is_told_and_its_restore_needs_no_restart(
         async with new_device(deployment, "car-17") as car:
             await car.send("log", 5, 0, b"hello")
             await car.wait_for("log", "complete")
-            await asyncio.sleep(3)  # seconds: until nothing temporary is left
             backup = {name: taken_away(store, name) for name in names}
             await until(lambda: not any(process.is_ready() for process in concerned), SEEN_WITHIN)
             assert not any(store.bucket_exists(name) for name in names), "an empty one would lead everybody astray"

@@ -4,6 +4,7 @@
 |---|---|
 | `HIPER_FAULT` | a `FaultPoint` at which the process kills itself with SIGKILL |
 | `HIPER_PART_SIZE` | bytes in a part, so that a file of many parts is small; a directory takes any size |
+| `HIPER_KEPT_CLOSED` | seconds that the record of a cancelled upload stays, instead of a minute |
 | `HIPER_CLOCK_JUMPS` | seconds between jumps of `time.time`: right, an hour ahead, an hour behind |
 
 Auth's clock does not jump, because it dates the tokens: see tests/unit/auth/test_clock_jumps.py.
@@ -17,15 +18,15 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from libs.common import layout, resources
 from libs.common.bus import EventBus
-from libs.common.events import Event
-from libs.common.needs import Bucket
-from libs.common.preparing import GiveUp
-from libs.common.settings import Settings
-from libs.common.store import ObjectStore
+from libs.common.bus.events import Event
+from libs.common.settings import GiveUp, Settings
+from libs.common.storage import ObjectStore
+from libs.common.uploads import layout, tidying
+from libs.common.wiring import resources
+from libs.common.wiring.needs import Bucket
 from tests.faults.points import FaultPoint, kind_of
-from tests.unit.core.hooked_store import Call, HookedStore, Hooks, When
+from tests.uploads.hooked_store import Call, HookedStore, Hooks, When
 
 HOUR = 3600.0  # seconds
 
@@ -53,7 +54,7 @@ class Killer(Hooks):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _hits(self, call: Call) -> bool:
-        return self._counts(call.method, [kind_of(key) for key in call.key.split(" ") if "/" in key])
+        return self._counts(call.method, [kind_of(key, call.body) for key in call.key.split(" ") if "/" in key])
 
     def _counts(self, method: str, about: Sequence[tuple[str, str]]) -> bool:
         if method != self._point.call or (self._point.kind, self._point.filename) not in about:
@@ -100,6 +101,8 @@ def main() -> None:
         add_jumps(float(pause))
     if size := os.environ.get("HIPER_PART_SIZE"):
         layout.MIN_PART_SIZE = int(size)
+    if kept := os.environ.get("HIPER_KEPT_CLOSED"):
+        tidying.KEPT_CLOSED = float(kept)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass
 from pathlib import Path
 
-from libs.common.store import ObjectStore
+from libs.common.storage import Buckets, ObjectStore
 from tests.e2e.device import Device
 from tests.e2e.processes import SECRETS, Deployment, Process, running
 from tests.faults.points import FaultPoint, Step
 from tests.faults.stories import STORIES, Upload
-from tests.unit.core.hooked_store import When
+from tests.uploads.hooked_store import When
 
 FAULTY = "tests.faults.faulty"
 STEP_TIMEOUT = 60  # seconds until a process must have come to its fault point
@@ -40,18 +40,18 @@ class Lane:
     """A deployment of its own, and where to look behind it. `part`: bytes in a part of its files."""
 
     deployment: Deployment
-    temp: ObjectStore
-    perm: ObjectStore
+    buckets: Buckets
     part: int
 
-    def process(self, service: str) -> Process:
+    def targets(self, case: Case) -> list[Process]:
+        """The processes that may be the one that takes the step."""
         found = self.deployment.processes
-        return found.get(service) or found["serve"]
+        return [found["serve"]] if "serve" in found else [found[service] for service in case.step.services]
 
     async def run(self, car: Device, lane_cases: Sequence[Case]) -> list[tuple[Case, Upload]]:
         """Kill at each case in turn: the life in which the next one dies is the one that mends what the last left."""
         in_order = sorted(lane_cases, key=lambda case: STORIES[case.step.story].prepare is None)  # else they go stale
-        told = [(case, Upload(car, f"log-{number}", self.part, self.temp)) for number, case in enumerate(in_order)]
+        told = [(case, Upload(car, f"log-{number}", self.part, self.buckets)) for number, case in enumerate(in_order)]
         prepared = [(STORIES[case.step.story].prepare, upload) for case, upload in told]
         await asyncio.gather(*(prepare(upload) for prepare, upload in prepared if prepare))
         async with asyncio.TaskGroup() as acts:
@@ -62,29 +62,27 @@ class Lane:
         return told
 
     async def _arm(self, case: Case | None, upload: Upload | None) -> None:
-        """Let every process live that is dead, and the one of the case with its fault."""
-        target = self.process(case.step.service) if case else None
-        for process in {id(p): p for p in self.deployment.processes.values()}.values():
+        """Let every process live that is dead, and those of the case with their fault."""
+        targets = self.targets(case) if case else []
+        for process in self.deployment.processes.values():
             armed = process.env.pop("HIPER_FAULT", None)
-            if process is target and case and upload:
+            if process in targets and case and upload:
                 step = case.step
-                point = FaultPoint(case.when, step.call, step.kind, upload.name, step.nth)
-                process.env["HIPER_FAULT"] = str(point)
-            if process is target or armed:
+                process.env["HIPER_FAULT"] = str(FaultPoint(case.when, step.call, step.kind, upload.name, step.nth))
+            if process in targets or armed:
                 process.kill()
                 process.start(wait=False)
                 await asyncio.to_thread(process.wait_until_ready)
 
     async def _dead(self, case: Case, act: "asyncio.Task[None]") -> None:
-        """Wait until the process has killed itself."""
-        popen = self.process(case.step.service).popen
-        assert popen
+        """Wait until a process has killed itself."""
+        running = [process.popen for process in self.targets(case) if process.popen]
         deadline = time.monotonic() + STEP_TIMEOUT
-        while popen.poll() is None:
+        while not (ended := [popen.returncode for popen in running if popen.poll() is not None]):
             assert not act.done() or not act.exception()
             assert time.monotonic() < deadline, f"never came to: {case}"
             await asyncio.sleep(0.02)
-        assert popen.returncode == -signal.SIGKILL, case
+        assert set(ended) == {-signal.SIGKILL}, case
 
 
 async def _told(case: Case, upload: Upload) -> None:

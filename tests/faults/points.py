@@ -2,9 +2,11 @@
 
 from typing import NamedTuple, Self
 
-from tests.unit.core.hooked_store import When
+from libs.common.uploads.record import Record, parse
+from tests.uploads.hooked_store import When
 
-Service = str  # the service that makes the call: ingest or assembler
+Service = str
+BODIES = ("files", "partials", "rejected")
 
 
 class FaultPoint(NamedTuple):
@@ -25,90 +27,113 @@ class FaultPoint(NamedTuple):
         return cls("before" if when == "before" else "after", call, kind, filename, int(nth))
 
 
-def kind_of(key: str) -> tuple[str, str]:
-    """What a key is about: its kind (a fact like `open`, or chunk, file, partial, rejected, checked) and filename."""
-    parts = key.split("/")
-    match parts:
-        case ["sessions", _, _, filename, _, fact, *_]:
-            return fact, filename
+def kind_of(key: str, body: object = b"") -> tuple[str, str]:
+    """What a key is about: its kind (chunk, file, partial, rejected, record) and filename. A record that is being
+    written is of the kind that it becomes."""
+    match key.split("/"):
+        case ["uploads", _, _, filename, _]:
+            return _becomes(parse(key, body)) if isinstance(body, bytes) and body else "record", filename
         case ["chunks", _, _, filename, *_]:
             return "chunk", filename
-        case [root, _, filename, *_]:
-            return {"files": "file", "partials": "partial", "digests": "checked"}.get(root, root), filename
+        case [root, _, filename, *_] if root in BODIES:
+            return root.removesuffix("s"), filename
     return "", ""
 
 
+def _becomes(record: Record) -> str:
+    """`+aborts`: multipart uploads are of no use any more, and the record names them until they are aborted."""
+    return _state(record) + ("+aborts" if record.aborts else "")
+
+
+def _state(record: Record) -> str:
+    if record.state == "closed":
+        if record.file:
+            return "completed"
+        if record.rejected:
+            return "refused"
+        return "removing" if record.removing else "cancelled"
+    if record.parked_at is not None:
+        return "parked"
+    return "assembly" if record.assembly else record.state
+
+
 class Step(NamedTuple):
-    """One step of the protocol, as a port sees it, and the story of a file in which it happens."""
+    """One step of the protocol, as a port sees it, and the story of a file in which it happens. `services`: those that
+    may be the one that takes it."""
 
     call: str
     kind: str
     story: str
     nth: int = 1
-    service: Service = "assembler"
+    services: tuple[Service, ...] = ("assembler",)
 
     def __str__(self) -> str:
         return f"{self.call} {self.kind}" + (f" ({self.nth})" if self.nth > 1 else "") + f", {self.story}"
 
 
+INGEST = ("ingest",)
+TIDY = ("assembler", "janitor")  # whichever is there first
 CHUNK = (
-    Step("put", "open", "whole", service="ingest"),
-    Step("put", "digest", "declared", service="ingest"),
-    Step("put", "writer", "rejoined", service="ingest"),
-    Step("put", "chunk", "whole", service="ingest"),
-    Step("put", "chunk", "whole", 3, service="ingest"),  # the second object of a chunk that crosses a part's end
-    Step("publish", "ChunkReceived", "whole", service="ingest"),  # the answer to the device comes after it
+    Step("put", "opening", "whole", services=INGEST),
+    Step("put", "open", "whole", services=INGEST),
+    Step("put", "chunk", "whole", services=INGEST),
+    Step("put", "chunk", "whole", 3, services=INGEST),  # the second object of a chunk that crosses a part's end
+    Step("publish", "ChunkReceived", "whole", services=INGEST),  # the answer to the device comes after it
+    Step("put", "open", "told", services=INGEST),  # the digest comes with a later chunk
+    Step("put", "open", "resumed", services=INGEST),  # parked no longer
+    Step("put", "open", "renewed", services=INGEST),  # where the name was cancelled before
+    Step("put", "file", "small", services=INGEST),
+    Step("publish", "FileCompleted", "small", services=INGEST),
 )
 ADVANCE = (
     Step("create_multipart", "file", "whole"),
     Step("put", "assembly", "whole"),
     Step("put_part", "file", "whole"),
     Step("put_part", "file", "whole", 3),
-    Step("put", "checked", "declared"),
-    Step("complete_multipart", "file", "whole"),
-    Step("put", "file", "small"),
+    Step("complete_multipart", "file", "declared"),
+    Step("put", "file", "single"),
+    Step("put", "completed+aborts", "whole"),
     Step("publish", "FileCompleted", "whole"),
-    Step("delete_many", "partial", "resumed"),
     Step("delete_many", "chunk", "whole"),
+    Step("delete_many", "partial", "resumed"),
     Step("abort_multipart", "file", "whole"),
-    Step("delete_many", "assembly", "whole"),
-    Step("delete_many", "open", "whole"),
+    Step("delete", "record", "whole"),
+    Step("put", "assembly", "leftover", 2),  # it announces that the leftover is being deleted
+    Step("delete_many", "file", "leftover"),
 )
 PARK = (
-    Step("put", "closing", "gap"),
     Step("create_multipart", "partial", "gap"),
     Step("put_part", "partial", "gap"),
     Step("complete_multipart", "partial", "gap"),
-    Step("complete_multipart", "partial", "islands", 2),  # one of two runs is there
-    Step("delete_many", "partial", "grown"),
+    Step("put", "partial", "islands", 2),  # one of two runs is there
+    Step("put", "parked+aborts", "gap"),
     Step("publish", "PartialFileMoved", "gap"),
     Step("delete_many", "chunk", "gap"),
-    Step("put", "closed", "gap"),
-    Step("delete_many", "open", "gap"),
-    Step("delete_many", "closing", "gap"),
-    Step("delete_many", "closed", "gap"),
+    Step("delete_many", "partial", "grown"),
+    Step("abort_multipart", "file", "gap", services=TIDY),
+    Step("put", "parked", "gap", services=TIDY),
 )
 CANCEL = (
-    Step("put", "closing", "cancelled", service="ingest"),
-    Step("publish", "SessionCancelled", "cancelled", service="ingest"),
-    Step("delete_many", "chunk", "cancelled"),
-    Step("delete_many", "file", "deleted"),
-    Step("delete_many", "partial", "dropped"),
-    Step("put", "closed", "cancelled"),
-    Step("abort_multipart", "file", "cancelled"),
-    Step("delete_many", "open", "cancelled"),
-    Step("delete_many", "closing", "cancelled"),
-    Step("delete_many", "closed", "cancelled"),
+    Step("put", "opening", "deleted", services=INGEST),
+    Step("put", "cancelled+aborts", "cancelled", services=INGEST),
+    Step("delete_many", "file", "deleted", services=INGEST),
+    Step("publish", "SessionCancelled", "cancelled", services=INGEST),
+    Step("delete_many", "chunk", "cancelled", services=TIDY),
+    Step("delete_many", "partial", "dropped", services=TIDY),
+    Step("delete_many", "rejected", "dismissed", services=TIDY),
+    Step("abort_multipart", "file", "cancelled", services=TIDY),
+    Step("put", "cancelled", "cancelled", services=TIDY),
+    Step("put", "removing", "cancelled", services=TIDY),
+    Step("delete", "record", "cancelled", services=TIDY),
 )
 REJECT = (
-    Step("put", "closing", "wrong"),
+    Step("create_multipart", "rejected", "wrong"),
     Step("complete_multipart", "rejected", "wrong"),
+    Step("put", "refused+aborts", "wrong"),
+    Step("delete_many", "file", "wrong"),
     Step("publish", "FileRejected", "wrong"),
-    Step("delete_many", "chunk", "wrong"),
-    Step("put", "closed", "wrong"),
-    Step("abort_multipart", "file", "wrong"),
-    Step("delete_many", "open", "wrong"),
-    Step("delete_many", "closing", "wrong"),
-    Step("delete_many", "closed", "wrong"),
+    Step("delete_many", "chunk", "wrong", services=TIDY),
+    Step("abort_multipart", "file", "wrong", services=TIDY),
+    Step("put", "refused", "wrong", services=TIDY),
 )
 GROUPS = {"chunk": CHUNK, "advance": ADVANCE, "park": PARK, "cancel": CANCEL, "reject": REJECT}

@@ -5,16 +5,25 @@ import base64
 import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import aiohttp
 
-from libs.common.extents import Extent, Extents
-from libs.common.layout import FileId, file_key, parse_run_key, partials_prefix, rejected_prefix, sessions_prefix
-from libs.common.store import ObjectStore, list_all, read
+from libs.common.files.extents import Extent, Extents
+from libs.common.storage import Buckets, ObjectNotFound, ObjectStore, list_all, read
+from libs.common.uploads import outcomes
+from libs.common.uploads.layout import (
+    FileId,
+    file_key,
+    parse_run_key,
+    partials_root,
+    record_key,
+    rejected_prefix,
+)
+from libs.common.uploads.record import Record
 from tests.e2e.device import Device
 
 
@@ -35,7 +44,7 @@ class Upload:
     device: Device
     name: str
     part: int
-    temp: ObjectStore  # to look behind the API
+    buckets: Buckets  # to look behind the API
     acknowledged: Extents = field(default_factory=Extents)
     ended: str = ""
     returned: int = 0  # acknowledged bytes that were read back, and equal
@@ -46,6 +55,10 @@ class Upload:
     @cached_property
     def content(self) -> bytes:
         return random.Random(self.name).randbytes(self.part * 5 // 2)
+
+    @property
+    def file(self) -> FileId:
+        return FileId(self.device.name, self.name)
 
     @property
     def chunks(self) -> list[Extent]:
@@ -89,10 +102,12 @@ class Upload:
 
     async def assembled(self) -> None:
         """Wait until the assembler began with it."""
-        file = FileId(self.device.name, self.name)
 
         async def has_begun() -> bool:
-            return any("/assembly/" in info.key for info in await list_all(self.temp, sessions_prefix(file)))
+            with suppress(ObjectNotFound):
+                stored = await read(self.buckets.temp, record_key(self.file))
+                return bool(Record.model_validate_json(stored).assembly)
+            return False
 
         await until(has_begun)
 
@@ -135,8 +150,8 @@ async def _from_api(upload: Upload, perm: ObjectStore, extent: Extent) -> bytes:
 
 
 async def _from_bucket(upload: Upload, perm: ObjectStore, extent: Extent) -> bytes:
-    file, found = FileId(upload.device.name, upload.name), bytearray(extent.length)
-    for prefix in (partials_prefix(file), rejected_prefix(file)):
+    found = bytearray(extent.length)
+    for prefix in (partials_prefix(upload.file), rejected_prefix(upload.file)):
         for info in await list_all(perm, prefix):
             held = parse_run_key(info.key).extent
             both = held.intersection(extent)
@@ -148,9 +163,18 @@ async def _from_bucket(upload: Upload, perm: ObjectStore, extent: Extent) -> byt
 
 def expected_key(upload: Upload) -> str:
     """Where in the permanent bucket the file is found at the end; empty if nowhere."""
-    file = FileId(upload.device.name, upload.name)
+    file = upload.file
     places = {"complete": file_key(file), "partial": partials_prefix(file), "rejected": rejected_prefix(file)}
     return places.get(upload.ended, "")
+
+
+def partials_prefix(file: FileId) -> str:
+    return f"{partials_root(file.owner)}{file.filename}/"
+
+
+def kept_records(uploads: Iterable[Upload]) -> set[str]:
+    """The records that stay: of uploads that went stale, and of those whose rejected bytes are kept."""
+    return {record_key(upload.file) for upload in uploads if upload.ended in ("partial", "rejected")}
 
 
 Act = Callable[[Upload], Awaitable[None]]
@@ -171,6 +195,13 @@ async def _whole(upload: Upload) -> None:
 
 async def _small(upload: Upload) -> None:
     await upload.send(upload.chunks[0], total=upload.chunks[0].end)
+
+
+async def _single(upload: Upload) -> None:
+    """A file of one part in two chunks."""
+    first = upload.chunks[0]
+    half = first.end // 2
+    await upload.send(Extent(0, half), Extent(half, first.end), total=first.end)
 
 
 async def _declared(upload: Upload) -> None:
@@ -196,6 +227,18 @@ async def _first_and_third(upload: Upload) -> None:
     await upload.send(upload.chunks[0], upload.chunks[2])
 
 
+async def _renew(upload: Upload) -> None:
+    await _first_chunk(upload)
+    await upload.cancel()
+
+
+async def _leftover(upload: Upload) -> None:
+    """A file is put under the name while the upload is in progress, and its put was never acknowledged."""
+    key, metadata = file_key(upload.file), outcomes.metadata("0" * 16, "", {})
+    await upload.buckets.perm.put(key, b"never acknowledged", absent=True, metadata=metadata)
+    await _whole(upload)
+
+
 async def _partial(upload: Upload) -> None:
     await _first_chunk(upload)
     await upload.end("partial")
@@ -209,6 +252,16 @@ async def _completed(upload: Upload) -> None:
     await _whole(upload)
     await upload.end("complete")
 
+    async def record_is_gone() -> bool:
+        return not (await upload.buckets.temp.fetch(record_key(upload.file))).info
+
+    await until(record_is_gone)  # so that a DELETE opens the name
+
+
+async def _rejected(upload: Upload) -> None:
+    await _wrong(upload)
+    await upload.end("rejected")
+
 
 async def _cancelled(upload: Upload) -> None:
     await _all_but_the_last(upload)
@@ -219,8 +272,11 @@ async def _cancelled(upload: Upload) -> None:
 STORIES = {
     "whole": Story(_whole),
     "small": Story(_small),
+    "single": Story(_single),
     "declared": Story(_declared),
-    "rejoined": Story(_whole, prepare=_first_chunk),
+    "told": Story(_declared, prepare=_first_chunk),
+    "renewed": Story(_whole, prepare=_renew),
+    "leftover": Story(_leftover, prepare=_first_chunk),
     "resumed": Story(_whole, prepare=_partial),
     "gap": Story(_all_but_the_last, ends="partial"),
     "islands": Story(_first_and_third, ends="partial"),
@@ -229,4 +285,5 @@ STORIES = {
     "deleted": Story(Upload.cancel, prepare=_completed, ends="gone"),
     "dropped": Story(Upload.cancel, prepare=_partial, ends="gone"),
     "wrong": Story(_wrong, ends="rejected"),
+    "dismissed": Story(Upload.cancel, prepare=_rejected, ends="gone"),
 }

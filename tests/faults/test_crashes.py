@@ -1,4 +1,5 @@
-"""SIGKILL at every named step of the way of a chunk, of `advance` and of closing: nothing acknowledged is lost."""
+"""SIGKILL at every named step of the way of a chunk, of `advance`, parking, cancelling and
+rejecting: nothing acknowledged is lost."""
 
 import asyncio
 import time
@@ -7,22 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.layout import MIN_PART_SIZE
-from libs.common.store import ObjectStore, list_all
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import Buckets, ObjectStore, list_all
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import MIN_PART_SIZE
 from tests.backends import MinioServer, RabbitmqServer
 from tests.e2e.conftest import backend_env
 from tests.e2e.device import new_device
 from tests.e2e.leftovers import minio_store, nothing_left
 from tests.faults.lanes import Case, Lane, cases, closing, faulty_deployment, started
-from tests.faults.points import GROUPS, Step
-from tests.faults.stories import Upload, count_returned, expected_key
+from tests.faults.points import GROUPS, INGEST, TIDY, Step
+from tests.faults.stories import Upload, count_returned, expected_key, kept_records
 from tests.faults.tables import table
 
 pytestmark = pytest.mark.timeout(900)  # seconds: a hundred processes are started
 LANES = 4  # servers that share the cases of one threshold
 AT_ONCE = 6  # servers: a lane that waits for garbage to grow old takes no processor
 PART = 64 * 2**10  # bytes
+KEPT_CLOSED = {"HIPER_KEPT_CLOSED": "7"}  # seconds: longer than a lease and SLACK
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -60,21 +62,23 @@ async def _on_directory(directory: Path, every: Sequence[Case]) -> list[tuple[Ca
         "CLEANUP_INTERVAL": "1",
         "STALE_THRESHOLD": stale_threshold(every),
         "HIPER_PART_SIZE": str(PART),
+        **KEPT_CLOSED,
     }
     server = faulty_deployment(directory, env, {"serve": "services.embedded.serve"})
     async with closing(temp, perm), started(server) as deployment:
-        return await checked(Lane(deployment, temp, perm, PART), every)
+        return await checked(Lane(deployment, Buckets(temp, perm), PART), every)
 
 
 SHORT = (
-    Case("after", Step("put", "chunk", "whole", service="ingest")),
-    Case("before", Step("publish", "ChunkReceived", "whole", service="ingest")),
+    Case("after", Step("put", "chunk", "whole", services=INGEST)),
+    Case("before", Step("publish", "ChunkReceived", "whole", services=INGEST)),
+    Case("after", Step("put", "file", "small", services=INGEST)),
     Case("after", Step("put", "assembly", "whole")),
     Case("after", Step("put_part", "file", "whole", 2)),
     Case("after", Step("complete_multipart", "file", "declared")),
     Case("before", Step("delete_many", "chunk", "whole")),
-    Case("before", Step("delete_many", "chunk", "cancelled")),
-    Case("before", Step("delete_many", "closing", "wrong")),
+    Case("before", Step("delete_many", "chunk", "cancelled", services=TIDY)),
+    Case("before", Step("delete", "record", "cancelled", services=TIDY)),
 )
 
 
@@ -100,13 +104,18 @@ async def _on_backends(
     directory: Path, minio: MinioServer, rabbitmq: RabbitmqServer, every: Sequence[Case]
 ) -> list[tuple[Case, Upload]]:
     env = backend_env(minio, rabbitmq)
-    intervals = {"RECOVERY_INTERVAL": "2", "CLEANUP_INTERVAL": "2", "STALE_THRESHOLD": stale_threshold(every)}
+    intervals = {
+        "RECOVERY_INTERVAL": "2",
+        "CLEANUP_INTERVAL": "2",
+        "STALE_THRESHOLD": stale_threshold(every),
+        **KEPT_CLOSED,
+    }
     modules = {name: f"services.{name}" for name in ("auth", "ingest", "assembler", "janitor")}
     temp, perm = (minio_store(env, minio, bucket) for bucket in ("TEMP", "PERM"))
-    with faulty_deployment(directory, {**env, **intervals}, modules) as deployment:
+    with faulty_deployment(directory, {**env, **intervals, **KEPT_CLOSED}, modules) as deployment:
         async with closing(temp, perm):
-            told = await checked(Lane(deployment, temp, perm, MIN_PART_SIZE), every)
-        await nothing_left(env, minio, rabbitmq)
+            told = await checked(Lane(deployment, Buckets(temp, perm), MIN_PART_SIZE), every)
+        await nothing_left(env, minio, rabbitmq, but=kept_records(upload for _, upload in told))
         return told
 
 
@@ -120,28 +129,29 @@ def by_threshold(every: Sequence[Case]) -> list[list[Case]]:
 
 
 def stale_threshold(every: Sequence[Case]) -> str:
-    """Seconds: few where the stories need uploads that went stale. Else enough for an upload to go on after a restart,
-    and few enough to wait for: the facts of a file whose clean-up was interrupted may stay for so long."""
-    return "15" if STALE.isdisjoint(case.step.story for case in every) else "1"
+    """Seconds: few where the stories need uploads that went stale."""
+    return "600" if STALE.isdisjoint(case.step.story for case in every) else "1"
 
 
 async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]]:
     """The uploads of the cases, counted. Nothing temporary is left, and in permanent storage what belongs there."""
+    perm = lane.buckets.perm
     async with new_device(lane.deployment, "car-17") as car:
         told = await lane.run(car, every)
         for _, upload in told:
-            await count_returned(upload, lane.perm)
-    await emptied(lane.temp)
+            await count_returned(upload, perm)
+    await emptied(lane.buckets.temp, but=kept_records(upload for _, upload in told))
     expected = [key for _, upload in told if (key := expected_key(upload))]
-    for info in await list_all(lane.perm, ""):
-        assert info.key.startswith("digests/") or any(info.key.startswith(key) for key in expected), info.key
+    for info in await list_all(perm, ""):
+        assert any(info.key.startswith(key) for key in expected), info.key
     return told
 
 
-async def emptied(temp: ObjectStore, within: float = 90) -> None:
+async def emptied(temp: ObjectStore, *, but: set[str], within: float = 60) -> None:
+    """Wait until all that is left are those keys."""
     deadline = time.monotonic() + within
-    while left := [info.key for info in await list_all(temp, "")]:
-        assert time.monotonic() < deadline, left
+    while (left := {info.key for info in await list_all(temp, "")}) != but:
+        assert time.monotonic() < deadline, left ^ but
         await asyncio.sleep(0.2)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from libs.common.layout import files_prefix
-from libs.common.store import list_all
+from libs.common.storage import Buckets, list_all
+from libs.common.uploads.layout import files_prefix
 from tests.backends import MinioServer, RabbitmqServer
 from tests.conftest import REQUIRED
 from tests.e2e.conftest import backend_env
@@ -85,7 +85,7 @@ async def _through(network: Network, minio: MinioServer, weather: Weather, link:
     """Upload files in this weather, and read them back when it is over."""
     temp, perm = (minio_store(network.env, minio, bucket) for bucket in ("TEMP", "PERM"))
     async with closing(temp, perm), new_device(network.deployment, f"car-{uuid.uuid4().hex[:8]}") as car:
-        uploads = [Upload(car, f"log-{n}", unit, temp) for n in range(files)]
+        uploads = [Upload(car, f"log-{n}", unit, Buckets(temp, perm)) for n in range(files)]
         began = time.monotonic()
         async with AsyncExitStack() as stack:
             stack.enter_context(network.proxies.toxic(link, *weather.toxics))

@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 
-from libs.common.keys import SigningKey, signing_key
+from libs.common.security.keys import SigningKey, signing_key
 from libs.common.settings import Settings
 from tests.unit.keyrings import new_private_key, private_key, public_pem
 

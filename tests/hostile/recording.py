@@ -12,8 +12,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
 from libs.common.problems import Kind, Problem
-from libs.common.serving import uvicorn_config
 from libs.common.web import create_app
+from libs.common.web.serving import uvicorn_config
 from tests.hostile.messages import FORGED, SUBJECT, Message
 from tests.ports import free_port
 from tests.unit.keyrings import plain_settings

@@ -78,8 +78,11 @@ ROWS = {
     "a length beyond 64 bits": Row(upload("beyond", "Content-Length: 99999999999999999999") + BODY, (400,)),
     "a length of 9 exabytes": Row(upload("exa", "Content-Length: 9000000000000000000") + BODY, (400,), stays=True),
     "no length": Row(upload("no-length"), (400,), stays=True),
-    "a body that is too short, and silence": Row(upload("short", SIZED) + BODY[:4], (408,)),
-    "a body that is too short, and an end": Row(upload("short-end", SIZED) + BODY[:4], (), hangs_up=True),
+    # Without a checksum what came is kept.
+    "a body that is too short, and silence": Row(upload("short", SIZED) + BODY[:4], (408,), stores=("short",)),
+    "a body that is too short, and an end": Row(
+        upload("short-end", SIZED) + BODY[:4], (), hangs_up=True, stores=("short-end",)
+    ),
     "a body that is too long": Row(upload("long", SIZED) + BODY + b"more\r\n\r\n", (200,), stores=("long",)),
     # -- chunked bodies
     "good": Row(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import uvicorn
 
-from libs.common.serving import uvicorn_config
 from libs.common.settings import Settings
+from libs.common.web.serving import uvicorn_config
 from services.embedded.app import build_app
 from tests.ports import free_port
 from tests.unit.ingest.running import make_settings

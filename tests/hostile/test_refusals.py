@@ -17,6 +17,7 @@ SIZE = 6 * 2**20  # bytes: more than a connection's buffers hold
 LARGEST = 2 * 2**20
 UPLOAD = f"/upload?filename=a&total_size={SIZE}"
 RANGE = f"Content-Range: bytes 0-{SIZE - 1}/{SIZE}"
+DIGEST = f"Content-Digest: sha-256=:{'A' * 43}=:"  # such a body is checked before it is stored, and so bounded
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
 
@@ -61,7 +62,8 @@ async def test_nor_does_a_proxy_make_another_answer_of_it(tmp_path: Path) -> Non
 
 def request(settings: Settings, target: str, scopes: str) -> bytes:
     token = token_for(settings, scopes=scopes) if scopes else "expired"
-    fields = ("Host: x", f"Authorization: Bearer {token}", FORM, RANGE, f"Content-Length: {SIZE}", "Connection: close")
+    bearer, length = f"Authorization: Bearer {token}", f"Content-Length: {SIZE}"
+    fields = ("Host: x", bearer, FORM, RANGE, DIGEST, length, "Connection: close")
     return "\r\n".join((f"POST {target} HTTP/1.1", *fields, "", "")).encode() + b"x" * SIZE
 
 

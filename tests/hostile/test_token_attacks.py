@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from libs.common.authn import Authn
+from libs.common.security.authn import Authn
+from libs.common.security.tokens import LEEWAY, MAX_TOKEN_BYTES, TokenIssuer
 from libs.common.settings import Settings
-from libs.common.tokens import LEEWAY, MAX_TOKEN_BYTES, TokenIssuer
 from services.ingest.app import build_app
 from tests.hostile.forging import ATTACKER_JWK, Forger, encoded
 from tests.unit.ingest.running import make_settings

@@ -32,15 +32,17 @@ NAMES = (
     *("../x", "..%2Fx", "%2e%2e%2fx", "%2e%2e/x", "../../x", "..%2F..%2Fx", "a/../../x", "a%2F..%2F..%2Fx", "./x"),
     *("..\\x", "..%5Cx", "%2e%2e%5cx", "..%5C..%5Cx", "a%5C..%5C..%5Cx", "C:%5Cx", "%5C%5Chost%5Cshare"),
     *("/etc/passwd", "%2Fetc%2Fpasswd", "//etc/passwd", "%2F%2Fetc%2Fpasswd", "file:%2F%2F%2Fetc%2Fpasswd"),
-    *("..%2F{other}%2Ftheirs", "../{other}/theirs", "{other}%2Ftheirs", "{other}/theirs", "..%5C{other}%5Ctheirs"),
+    *("..%2F{other}%2Ftheirs", "../{other}/theirs", "%2F{other}%2Ftheirs", "..%5C{other}%5Ctheirs"),
     *("mine/../../{other}/theirs", "mine%2F..%2F..%2F{other}%2Ftheirs", "..%2F..%2Ffiles%2F{other}%2Ftheirs"),
-    *("..%2F..%2F..%2Foutside.txt", "../../../outside.txt", "{outside}", "..%2F.hiper%2Fx", ".hiper%2Fx"),
+    *("..%2F..%2F..%2Foutside.txt", "../../../outside.txt", "{outside}", "..%2F.hiper%2Fx", "%2F.hiper%2Fx"),
     *("%c0%ae%c0%ae%c0%afx", "%c0%af", "%e0%80%af", "%f0%80%80%af", "%c0%80", "%ff", "%ed%a0%80", "%c0%2e"),
-    *("....%2F%2Fx", "..;%2Fx", "..%0d%0ax", "..%0a", "mine%0a", "mine%7f", "%C2%85"),
+    *("....%2F%2Fx", "%2F..;%2Fx", "..%0d%0ax", "..%0a", "mine%0a", "mine%7f", "%C2%85"),
+    *("=record", "d%2F=record", "d/=0123456789abcdef/x", "d%2Fstatus", "d__XLDIR__/x"),
 )
 PLAIN = (  # what looks as if, but is a name like any other
     *("%252e%252e%252fx", "%252e%252e", "%25c0%25ae", "..x", "...", ".hiper", "..;", "~", "%ef%bc%8e%ef%bc%8f"),
     *("%2525", "C:", "files", "auth", "{other}", "%e2%80%ae", "CON", "-rf", "%24(id)", "*"),
+    *("d%2F{other}%2Ftheirs", "d/files/{other}/theirs", "d%2F..;%2Fx", "d%2F.hiper%2Fx", "d/.../x", "d/%252e%252e/x"),
 )  # fmt: skip
 OPERATIONS = (
     "POST /upload?filename={}&total_size=1",

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from libs.common.certificates import FORWARDED
-from libs.common.layout import FileId, file_key
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.security.certificates import FORWARDED
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import FileId, file_key
 from services.auth.app import build_app as build_auth
 from services.embedded.app import build_app
 from services.ingest.app import build_app as build_ingest

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation SEED`, or `FIRST COUNT`: one history with its trace, or many, and the seeds that fail."""
+"""`python -m tests.simulation SEED`, or `FIRST COUNT`: one history to read, or many and the seeds that fail."""
 
 import argparse
 import os

@@ -1,49 +1,42 @@
 """Deliberate breakages of the code under test, one rule each. The simulation has to catch every one of them."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from unittest.mock import patch
 
-from libs.common import look
-from libs.common.extents import Extent, Extents
-from libs.common.gather import Assembly, Piece, complete_file, partial_keys, rejected_runs
-from libs.common.layout import (
-    FileId,
-    Reason,
-    chunk_key,
-    chunks_prefix,
-    closing_fact,
-    fact_key,
-    file_key,
-    part_extent,
-)
-from libs.common.look import Look
-from libs.common.store import Buckets, list_all
-from services.assembler import advance, assembly, closing
-from services.assembler.advance import Advancer
-from services.assembler.closing import PRECEDENCE, Closer, _Closing, reason_of
-from services.ingest import compare, reading, writing
-from services.ingest.cancelling import Canceller
-from services.ingest.recent import RecentFiles
-from services.ingest.view import Complete, View, Views
-from services.ingest.writing import ChunkWriter
-from services.janitor.sweeping import Janitor
+from libs.common.files.extents import Extent
+from libs.common.problems import Problem
+from libs.common.storage import LEASE, Fence, FenceExpired, ObjectInfo, StoreUnavailable
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads import assembling, parking, tidying, writing
+from libs.common.uploads.assembling import Assembler
+from libs.common.uploads.cancelling import Canceller, Ended
+from libs.common.uploads.layout import chunk_key, file_key
+from libs.common.uploads.parking import Parker
+from libs.common.uploads.reading import FileReader
+from libs.common.uploads.record import Record
+from libs.common.uploads.records import Look, Records
+from libs.common.uploads.states import FileState
+from libs.common.uploads.stock import Stock, take_stock
+from libs.common.uploads.tidying import Tidier
+from libs.common.uploads.view import View
+from libs.common.uploads.writing import ChunkWriter
 from tests.simulation.bucket import Bucket
-from tests.simulation.loop import ProcessClock
-from tests.simulation.store import SimStore, kind
+from tests.simulation.store import SimStore
 
 Patches = Callable[[], Iterator[AbstractContextManager[Any]]]
 
 
 @dataclass(frozen=True)
 class Breakage:
-    """`rare`: it is caught by one history of many thousands, if by any, and has a unit test of its own."""
+    """`seed`: of a history near which one catches it. Where that takes too many of them, `test` in tests/uploads
+    arranges the meeting, and fails with the breakage on."""
 
     patches: Patches
-    rare: bool = False
+    seed: int = 0
+    test: str = ""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -60,426 +53,444 @@ class Define(Protocol):
     def __call__(self, patches: Patches) -> Patches: ...
 
 
-def breakage(name: str, *, rare: bool = False) -> Define:
+def breakage(name: str, *, seed: int = 0, test: str = "") -> Define:
     def define(patches: Patches) -> Patches:
-        BREAKAGES[name] = Breakage(patches, rare)
+        BREAKAGES[name] = Breakage(patches, seed, test)
         return patches
 
     return define
 
 
-# -- chunks and their acknowledgement
+# -- rule 1: every change is a compare-and-swap, rests on a look, and is fenced
 
 
-@breakage("acknowledge before the put")
+@breakage("records are written without a condition")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    put_all = ChunkWriter._put_all
+    check = Bucket.check_condition
 
-    async def later(self: ChunkWriter, *args: Any) -> None:
-        writing.asyncio.create_task(put_all(self, *args))  # type: ignore[attr-defined]
+    def unless_record(self: Bucket, key: str, absent: bool, match: str) -> None:
+        if not key.startswith("uploads/"):
+            check(self, key, absent, match)
 
-    yield patch.object(ChunkWriter, "_put_all", later)
+    yield patch.object(Bucket, "check_condition", unless_record)
 
 
-@breakage("skip the lease check")
+@breakage("writes with an expired fence are accepted", seed=114)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    def accept(self: SimStore, fence: Fence | None) -> None:
+        pass
+
+    yield patch.object(SimStore, "_accept", accept)
+
+
+@breakage(
+    "a refused or unanswered write is never recognized as one's own",
+    test="test_records.py::test_a_write_without_an_answer_is_found_out",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    swap = Records.swap
+
+    async def forgetful(self: Records, seen: Look, new: Record) -> Look | None:
+        done = await swap(self, seen, new)
+        return done if done and done.written_at is not None else None
+
+    yield patch.object(Records, "swap", forgetful)
+
+
+# -- rule 2: what was created because nothing was there is confirmed afterwards
+
+
+@breakage("the replica that opens does not look whether a file is there")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def blind(self: Records, seen: Look) -> Look | None:
+        assert seen.record
+        return await self.change(seen, state="open" if seen.record.session else "closed")
+
+    yield patch.object(Records, "settle", blind)
+
+
+@breakage(
+    "a whole file is acknowledged without a second look at the record",
+    test="test_races.py::test_a_whole_file_that_meets_an_upload_of_its_name_is_not_acknowledged",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    at_once = writing._Request._at_once
+
+    async def acknowledged(self: Any, seen: Look) -> Any:
+        async def same(*_: Any) -> Look:
+            return seen
+
+        with patch.object(self._writer.records, "look", same):
+            return await at_once(self, seen)
+
+    yield patch.object(writing._Request, "_at_once", acknowledged)
+
+
+# -- rule 3: a file is created where none is, and not before `quiet`
+
+
+@breakage(
+    "the file is written over another one",
+    test="test_races.py::test_a_file_that_is_there_is_never_written_over",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    check = Bucket.check_condition
+
+    def unless_file(self: Bucket, key: str, absent: bool, match: str) -> None:
+        if not key.startswith("files/"):
+            check(self, key, absent, match)
+
+    yield patch.object(Bucket, "check_condition", unless_file)
+    for method in ("put", "complete_multipart"):
+        yield patch.object(FilesystemStore, method, _without_condition(getattr(FilesystemStore, method)))
+
+
+def _without_condition(write: Any) -> Any:
+    async def unconditional(self: Any, key: str, *rest: Any, absent: bool = False, **how: Any) -> Any:
+        return await write(self, key, *rest, absent=absent and not key.startswith("files/"), **how)
+
+    return unconditional
+
+
+@breakage(
+    "a file is made while an announced delete is under way",
+    test="test_races.py::test_a_deleted_file_does_not_come_back_by_a_late_copy_of_the_delete",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    change = Records.change
+
+    async def without_quiet(self: Records, seen: Look, **changes: Any) -> Look | None:
+        return await change(self, seen, **{name: value for name, value in changes.items() if name != "quiet"})
+
+    yield patch.object(Records, "change", without_quiet)
+
+
+@breakage("the file is not looked at before it is called complete")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    finish = Assembler._finish
+
+    async def trusting(self: Assembler, file: Any, made: Record) -> bool:
+        there = Records.file
+
+        async def as_hoped(records: Records, name: Any) -> ObjectInfo | None:
+            real = await there(records, name)
+            return real or ObjectInfo("", made.total_size or 0, 0.0, metadata={"session": made.session})
+
+        with patch.object(Records, "file", as_hoped):
+            return await finish(self, file, made)
+
+    yield patch.object(Assembler, "_finish", trusting)
+
+
+@breakage("another session's leftover counts as the file")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    finish = Assembler._finish
+
+    async def any_file(self: Assembler, file: Any, made: Record) -> bool:
+        with patch.object(assembling, "session_of", lambda done: made.session):
+            return await finish(self, file, made)
+
+    yield patch.object(Assembler, "_finish", any_file)
+
+
+@breakage("the digest is not checked")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def believed(self: Assembler, record: Record, sources: Any) -> str:
+        return record.digest
+
+    yield patch.object(Assembler, "_sha256", believed)
+
+
+# -- rule 4: a file is deleted only by a process that announced it
+
+
+@breakage(
+    "the file is deleted before the record says so",
+    test="test_races.py::test_a_file_is_deleted_only_once_the_record_says_so",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    delete = Records.delete_file
+
+    async def at_once(self: Records, seen: Look, **changes: Any) -> Look | None:
+        with suppress(FenceExpired, StoreUnavailable):
+            await self._perm.delete_many([file_key(seen.file)], fence=seen.fence)
+        return await delete(self, seen, **changes)
+
+    yield patch.object(Records, "delete_file", at_once)
+
+
+# -- rule 5: the record is deleted only after a swap that says `removing`
+
+
+@breakage(
+    "a record that is being removed is taken over at once",
+    test="test_races.py::test_a_record_that_is_being_removed_is_not_taken_over",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    into = writing._Request._into_closed
+
+    async def hasty(self: Any, seen: Look, record: Record) -> Any:
+        return await into(self, seen, record.model_copy(update={"removing": 0.0}))
+
+    yield patch.object(writing._Request, "_into_closed", hasty)
+
+
+@breakage(
+    "a record without a file is removed at once",
+    test="test_sweeping.py::TestActing::test_a_closed_record_goes_when_nothing_is_left_to_be_said",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    yield patch.object(tidying, "KEPT_CLOSED", 0.0)
+
+
+# -- rule 6: an acknowledgement needs a look within its lease
+
+
+@breakage("looks are believed for ever")
 def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Look, "expired", lambda self, now: False)
 
 
-@breakage("acknowledge a repeated chunk of a file on any look")
+@breakage("a chunk is acknowledged before it is stored")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    repeat = ChunkWriter._repeat_of_file
+    put = writing._Request._put
 
-    async def at_once(self: ChunkWriter, chunk: Any, entry: Any, found: Complete) -> Any:
-        endless = replace(found, look=replace(found.look, seen_at=float("inf")))
-        return await repeat(self, chunk, entry, endless)
+    async def later(self: Any, record: Record, new: Any) -> None:
+        self._writer.background = getattr(self._writer, "background", [])
+        chance = len(self._writer.background) % 5
+        self._writer.background.append(None)
+        if chance:
+            await put(self, record, new)
 
-    yield patch.object(ChunkWriter, "_repeat_of_file", at_once)
+    yield patch.object(writing._Request, "_put", later)
 
 
-@breakage("fold with an off-by-one")
+# -- rule 7: nothing is refused on a remembered look
+
+
+@breakage(
+    "a chunk is refused on a remembered record", test="test_races.py::test_nothing_is_refused_on_a_remembered_record"
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    def offset(self: View) -> int:
-        end = self.durable.prefix_end()
-        return min(end + 1, self.total_size) if end else 0
+    def at_once(self: Any, problem: Problem) -> None:
+        raise problem
 
-    yield patch.object(View, "offset", property(offset))
+    yield patch.object(writing._Request, "_refuse", at_once)
 
 
-@breakage("overwrite a chunk: no digest in its key")
+@breakage(
+    "different bytes are acknowledged by one replica",
+    test="test_races.py::test_bytes_that_contradict_are_refused_by_a_replica_and_rejected_by_the_assembler",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    def key(file: FileId, session: str, extent: Extent, sha256_hex: str, attempt: str = "") -> str:
-        return chunk_key(file, session, extent, "0" * 64)
-
-    yield patch.object(writing, "chunk_key", key)
-
-
-@breakage("a chunk that is put again renews the one that is there")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(writing, "new_attempt", lambda: "")
-
-
-@breakage("do not compare with what is stored")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    async def never(payload: Any, piece: Piece, known: Mapping[Extent, str]) -> bool:
-        return True
-
-    yield patch.object(compare, "_same", never)
-
-
-@breakage("a writer that joins does not wait")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    async def never(self: Views, *args: Any) -> None: ...
-
-    yield patch.object(Views, "settle", never)
-
-
-@breakage("every writer believes that it is alone")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(Views, "alone", lambda self, view, entry: True)
-
-
-@breakage("forget that a put failed")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(Views, "alone", lambda self, view, entry: view.look.writers == {self.replica})
-
-
-@breakage("a clock that stops while its process is paused")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(ProcessClock, "stops", True)
-
-
-# -- assembling
-
-
-@breakage("delete chunks before the final object exists")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    finish = Advancer._finish
-
-    async def eager(self: Advancer, seen: Look, ready: Any) -> Any:
-        if ready.assembly:
-            for session in seen.sessions:
-                chunks = await list_all(self._buckets.temp, chunks_prefix(seen.file, session))
-                await self._buckets.temp.delete_many([info.key for info in chunks])
-        return await finish(self, seen, ready)
-
-    yield patch.object(Advancer, "_finish", eager)
-
-
-@breakage("trust filled_parts without looking")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    """Parts that a hint names are taken for full, and what is missing of them for zeros."""
-    trusted = advance.Advancer._sources_of
-
-    async def sources_of(self: Advancer, seen: Look, parts: Any) -> Any:
-        found = await trusted(self, seen, parts)
-        hinted.extend(part_extent(seen.open[0].total_size, part) for part in parts)
-        return found
-
-    hinted: list[Extent] = []
-    covers = Extents.covers
-
-    def full(self: Extents, extent: Extent) -> bool:
-        return extent in hinted or covers(self, extent)
-
-    yield patch.object(advance.Advancer, "_sources_of", sources_of)
-    yield patch.object(Extents, "covers", full)
-
-
-@breakage("keep only the multipart upload")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    add = assembly.add_parts
-
-    async def add_parts(buckets: Buckets, look: Look, found: Assembly, sources: Any) -> Any:
-        ready = await add(buckets, look, found, sources)
-        parts = [part_extent(look.open[0].total_size, part) for part in found.parts]
-        inside = [s.key for s in sources if not s.is_partial and any(Extents([p]).covers(s.extent) for p in parts)]
-        await buckets.temp.delete_many(inside)
-        return ready
-
-    yield patch.object(advance, "add_parts", add_parts)
-
-
-@breakage("adopt another session's multipart upload")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    from libs.common.gather import find_assembly as find
-
-    async def any_of_that_name(perm: SimStore, look: Look) -> Assembly | None:
-        found = await find(perm, look)
-        there = [i for i, upload in perm._bucket.uploads.items() if upload.key == file_key(look.file)]
-        if found or not there or any(session.assemblies for session in look.open):
-            return found
-        parts = await perm.list_parts(file_key(look.file), there[0])
-        return Assembly(there[0], {part.number - 1: part for part in parts})
-
-    yield patch.object(assembly, "find_assembly", any_of_that_name)
-
-
-@breakage("do not look for a declared digest")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(Look, "digests", property(lambda self: set()))
-
-
-@breakage("of two that contradict, the newer counts")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    def newest_first(sources: Any, wanted: Extent) -> Any:
-        turned = [replace(source, modified=-source.modified) for source in sources]
-        return plan(turned, wanted)
-
-    from libs.common.gather import plan
-    from services.assembler import runs
-
-    yield patch.object(runs, "plan", newest_first)
-
-
-# -- fences
-
-
-def _unfenced(*kinds: str) -> Iterator[AbstractContextManager[Any]]:
-    for name in ("put", "complete_multipart", "delete_many"):
-        call = getattr(SimStore, name)
-
-        def without(self: SimStore, key: Any, *args: Any, call: Any = call, **kwargs: Any) -> Any:
-            if kind(key if isinstance(key, str) else key[0] if key else "") in kinds:
-                kwargs.pop("fence", None)
-            return call(self, key, *args, **kwargs)
-
-        yield patch.object(SimStore, name, without)
-
-
-@breakage("no fence on the final object")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _unfenced("files")
-
-
-@breakage("no fence on partials")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _unfenced("partials")
-
-
-@breakage("no fence on a late cancel")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _unfenced("closing/cancel")
-
-
-@breakage("no fence on the end of a closing", rare=True)
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _unfenced("closed")
-
-
-@breakage("no fence on the opening of an upload", rare=True)
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _unfenced("open")
-
-
-# -- closing
-
-
-class _Impatient:
-    """A clock that does not sleep the n-th time."""
-
-    def __init__(self, clock: Any, skipped: int) -> None:
-        self._clock = clock
-        self._skipped = skipped
-
-    def monotonic(self) -> float:
-        return float(self._clock.monotonic())
-
-    async def sleep(self, seconds: float) -> None:
-        self._skipped -= 1
-        if self._skipped != -1:
-            await self._clock.sleep(seconds)
-
-
-def _without_wait(number: int) -> Iterator[AbstractContextManager[Any]]:
-    close = Closer._close
-
-    async def hasty(self: Closer, seen: Look, reason: Reason) -> None:
-        await close(Closer(self._buckets, self._bus, _Impatient(self._clock, number), self._watch), seen, reason)  # type: ignore[arg-type]
-
-    yield patch.object(Closer, "_close", hasty)
-
-
-@breakage("park without waiting")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _without_wait(0)
-
-
-@breakage("remove the markers without waiting")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    yield from _without_wait(1)
-
-
-@breakage("answer a cancel without waiting")
-def _() -> Iterator[AbstractContextManager[Any]]:
-    async def at_once(_self: Canceller) -> None:
+    async def same(*_: Any) -> None:
         pass
 
-    yield patch.object(Canceller, "wait", at_once)
+    yield patch.object(writing, "refuse_difference", same)
+    yield patch.object(writing, "refuse_difference_from_file", same)
 
 
-@breakage("one key for all closing reasons")
+# -- rule 8: times count from the answer of a swap
+
+
+@breakage("a cancel is answered at once")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    put = Bucket.put
+    settle = Canceller.settle
 
-    def overwrite(self: Bucket, key: str, *args: Any) -> None:
-        put(self, key, *args)
-        if kind(key).startswith("closing/"):
-            siblings = key.rpartition("/")[0] + "/"
-            for other in [k for k in self.objects if k.startswith(siblings) and k != key]:
-                self.delete(other, None)
+    async def hasty(self: Canceller, ended: Ended) -> None:
+        await settle(self, replace(ended, seen=replace(ended.seen, written_at=-1e9)))
 
-    yield patch.object(Bucket, "put", overwrite)
+    yield patch.object(Canceller, "settle", hasty)
 
 
-@breakage("remove another's marker")
+@breakage(
+    "a reader says within a lease that a name is closed",
+    test="test_reading.py::test_a_name_is_not_found_only_once_no_replica_can_acknowledge_a_chunk_of_it",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    close = Closer._close
+    state = FileReader._state
 
-    async def all_of_them(self: Closer, seen: Look, reason: Reason) -> None:
-        await close(self, seen, reason)
-        facts = [fact_key(seen.file, s, closing_fact(other)) for s in seen.sessions for other in PRECEDENCE]
-        await self._buckets.temp.delete_many(facts)
+    async def hasty(self: FileReader, seen: Look) -> FileState | None:
+        return await state(self, replace(seen, written_at=-1e9))
 
-    async def unaware(self: Closer, file: FileId, reason: Reason, sessions: Any) -> None:
-        await delete_facts(self, file, reason_of(await look.look(self._buckets.temp, file, self._clock)), sessions)
-
-    delete_facts: Any = Closer._delete_facts
-    yield patch.object(Closer, "_close", all_of_them)
-    yield patch.object(Closer, "_delete_facts", unaware)
+    yield patch.object(FileReader, "_state", hasty)
 
 
-@breakage("do not abort multipart uploads")
+@breakage(
+    "a closed name is opened again within a lease",
+    test="test_races.py::test_a_name_that_was_closed_a_moment_ago_opens_a_lease_later",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    async def never(self: Closer, file: FileId, sessions: Any) -> None: ...
+    into = writing._Request._into_closed
 
-    yield patch.object(Closer, "_abort_uploads", never)
+    async def hasty(self: Any, seen: Look, record: Record) -> Any:
+        return await into(self, replace(seen, written_at=-1e9), record)
+
+    yield patch.object(writing._Request, "_into_closed", hasty)
 
 
-@breakage("delete the old partial file before the new one is written")
+# -- rule 9: a listing counts only if the record is still the same afterwards
+
+
+@breakage("a reader believes a listing without looking again", seed=70)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    merge = _Closing._merge
+    progress = FileReader._in_progress
 
-    async def delete_first(self: _Closing, seen: Look, sources: Any) -> Any:
-        old = await partial_keys(self._buckets.perm, seen.file)
-        done = await merge(self, seen, [s for s in sources if not s.is_partial])
-        await self._buckets.perm.delete_many(old)
-        return done
+    async def believing(self: FileReader, seen: Look, record: Record) -> FileState | None:
+        async def same(file: Any, known: Look | None = None) -> Look:
+            return known or seen
 
-    yield patch.object(_Closing, "_merge", delete_first)
+        with patch.object(self._records, "look", same):
+            return await progress(self, seen, record)
+
+    yield patch.object(FileReader, "_in_progress", believing)
 
 
-@breakage("mark sessions that ended", rare=True)
+@breakage(
+    "a reader believes a file without looking again whether there is a record",
+    test="test_reading.py::test_a_file_that_is_deleted_while_its_status_is_asked_for_is_not_shown",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(Look, "unended", property(lambda self: list(self.sessions.values())))
+    without = FileReader._without_record
+
+    async def believing(self: FileReader, seen: Look) -> FileState | None:
+        async def same(file: Any, known: Look | None = None) -> Look:
+            return seen
+
+        with patch.object(self._records, "look", same):
+            return await without(self, seen)
+
+    yield patch.object(FileReader, "_without_record", believing)
 
 
-@breakage("forget an upload before its closing is marked as done")
+# -- rule 10: replace first, delete afterwards
+
+
+@breakage("chunks are deleted before the record names the runs")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    clear = _Closing._clear_permanent
+    park = Parker._park
 
-    async def forget(self: _Closing) -> None:
-        closer = Closer(self._buckets, self._bus, self._clock, self._watch)
-        await closer._delete_facts(self._file, self._reason, self._sessions)
-        await clear(self)
+    async def hasty(self: Parker, seen: Look, record: Record, stock: Stock) -> bool:
+        change = self._records.change
 
-    yield patch.object(_Closing, "_clear_permanent", forget)
+        async def deleted_first(look: Look, **changes: Any) -> Look | None:
+            await self._buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
+            return await change(look, **changes)
+
+        with patch.object(self._records, "change", deleted_first):
+            return await park(self, seen, record, stock)
+
+    yield patch.object(Parker, "_park", hasty)
 
 
-@breakage("a rejection deletes the partial file, whatever became of it", rare=True)
+@breakage("chunks are deleted before the record names the file")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    clear = _Closing._clear_permanent
+    finished = Assembler._finished
 
-    async def all_of_it(self: _Closing) -> None:
-        await clear(self)
-        if self._reason == "reject":
-            runs = await partial_keys(self._buckets.perm, self._file)
-            await self._buckets.perm.delete_many(runs, fence=await self._fence())
+    async def hasty(self: Assembler, seen: Look, record: Record, done: ObjectInfo) -> bool:
+        await self._dispose(seen.file, record, done)
+        return await finished(self, seen, record, done)
 
-    yield patch.object(_Closing, "_clear_permanent", all_of_it)
+    yield patch.object(Assembler, "_finished", hasty)
 
 
-@breakage("what was kept of any rejected upload is that of this one")
+@breakage("the sweep reads the record before it lists chunks")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    async def any_of_them(perm: Any, seen: Look) -> Any:
-        return await rejected_runs(perm, seen.file)
+    tidy, look = Tidier.tidy, Records.look
 
-    yield patch.object(closing, "kept_apart", any_of_them)
+    async def in_the_wrong_order(self: Tidier, file: Any) -> None:
+        seen = await look(self._records, file)
+
+        async def before(name: Any, known: Look | None = None) -> Look:
+            return seen
+
+        with patch.object(self._records, "look", before):
+            await tidy(self, file)
+
+    yield patch.object(Tidier, "tidy", in_the_wrong_order)
 
 
-@breakage("leave the mark of a digest that was checked for nothing", rare=True)
+@breakage(
+    "runs are named however old they are",
+    test="test_ending.py::TestParking::test_runs_that_took_long_to_write_are_not_named",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    async def none(perm: Any, file: FileId, done: Any) -> list[str]:
-        return []
-
-    yield patch.object(closing, "void_digests", none)
+    yield patch.object(parking, "can_be_named", lambda *_: True)
 
 
-@breakage("look for the file before its chunks are listed")
+@breakage("parking moves only what is gap-free")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    advancing = Advancer.advance
-    looked: ContextVar[Any] = ContextVar("looked")
+    async def prefix_only(*args: Any, every: bool = False) -> Stock:
+        stock = await take_stock(*args, every=every)
+        end = stock.durable.prefix_end()
+        return stock._replace(durable=type(stock.durable)([Extent(0, end)]))
 
-    async def advance_of(self: Advancer, file: FileId, *args: Any) -> bool:
-        looked.set(await complete_file(self._buckets.perm, file))
-        return await advancing(self, file, *args)
-
-    async def found_before(perm: Any, file: FileId) -> Any:
-        return looked.get()
-
-    yield patch.object(Advancer, "advance", advance_of)
-    yield patch.object(advance, "complete_file", found_before)
+    yield patch.object(parking, "take_stock", prefix_only)
 
 
-# -- sweeping and reading
+# -- what no rule names, and the device relies on
 
 
-@breakage("delete orphans at once, without a second look")
+@breakage(
+    "a replica does not list where it sees a gap",
+    test="test_races.py::test_the_offset_counts_what_another_replica_stored_in_between",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    """Without the age as well: either alone is enough, for a chunk older than the sweep's time is a chunk of a session
-    that the sweep's listing shows, if it is open."""
-    from libs.common import sweep
-
-    async def delete(self: Janitor, file: FileId, session: str, now: float) -> None:
-        chunks = await list_all(self.buckets.temp, chunks_prefix(file, session))
-        await self.buckets.temp.delete_many([info.key for info in chunks])
-
-    find = sweep.findings
-
-    def all_orphans(swept: Any, now: float, ages: Any) -> Any:
-        for finding in find(swept, now, ages):
-            if finding.need is not sweep.Need.ORPHANS:
-                yield finding
-        for session in swept.chunks.keys() - swept.sessions.keys():
-            yield sweep.Finding(sweep.Need.ORPHANS, swept.file, session, 0.0, "no session")
-
-    from services.janitor import sweeping
-
-    yield patch.object(Janitor, "_delete_chunks", delete)
-    yield patch.object(sweeping, "findings", all_orphans)
+    yield patch.object(View, "has_gap_before", lambda *_: False)
 
 
-@breakage("a download goes on in whatever file has the name", rare=True)
+@breakage("next_expected_byte counts what is beyond a gap")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(reading, "is_of", lambda state, done: done.size == state.total_size)
+    write = ChunkWriter.write
+
+    async def boastful(self: ChunkWriter, chunk: Any) -> Any:
+        ack = await write(self, chunk)
+        return replace(ack, offset=max(ack.offset, chunk.extent.end))
+
+    yield patch.object(ChunkWriter, "write", boastful)
 
 
-@breakage("a status counts chunks that came too late for the closer", rare=True)
+@breakage(
+    "a chunk's key does not tell its bytes",
+    test="test_races.py::test_bytes_that_come_late_do_not_take_the_place_of_those_that_were_acknowledged",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(Look, "kept_until", float("inf"))
+    def alike(file: Any, session: str, part: int, extent: Extent, sha256: str) -> str:
+        return chunk_key(file, session, part, extent, "0" * 64)
+
+    yield patch.object(writing, "chunk_key", alike)
 
 
-# -- acting on what was looked at before
-
-
-@breakage("a read acts on a look for ever")
+@breakage(
+    "contradicting extents are not looked for",
+    test="test_races.py::test_bytes_that_contradict_are_refused_by_a_replica_and_rejected_by_the_assembler",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    def known(self: RecentFiles, file: FileId) -> Any:
-        return self._known[file].state if file in self._known else None
+    async def none(*_: Any) -> None:
+        return None
 
-    yield patch.object(RecentFiles, "within_lease", known)
+    yield patch.object(assembling, "contradicting", none)
 
 
-@breakage("no upload looks for a partial file below it")
+@breakage(
+    "a download goes on with another upload's bytes",
+    test="test_reading.py::test_a_download_keeps_to_its_upload",
+)
 def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(look, "is_plain", lambda session: True)
+    plan = FileReader._plan
+
+    async def whichever(self: FileReader, state: FileState, piece: Extent) -> Any:
+        seen = await self._records.look(state.file)
+        session = seen.record.session if seen.record else ""
+        return await plan(self, replace(state, session=session or state.session), piece)
+
+    yield patch.object(FileReader, "_plan", whichever)
+
+
+@breakage(
+    "a fence lasts half a lease longer",
+    test="test_records.py::test_a_write_that_comes_later_than_a_lease_after_its_look_has_no_effect",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    fence = Look.fence.fget  # type: ignore[attr-defined]
+    yield patch.object(Look, "fence", property(lambda self: Fence(fence(self).issued + LEASE / 2)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from libs.common.bus import Handler, Limits
-from libs.common.events import Event
+from libs.common.bus.events import Event
 from tests.simulation.loop import Due, Loop, Process
 from tests.simulation.odds import Odds
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from random import Random
 
-from libs.common.store import (
-    LEASE,
+from libs.common.storage import (
     ConditionFailed,
     Fence,
-    FenceExpired,
     Listing,
     ObjectInfo,
     ObjectNotFound,
@@ -36,7 +34,8 @@ class Upload:
 
 
 class Bucket:
-    """Synchronous, exact and consistent. `now` is the store's clock; `changed` is told the key of every change."""
+    """Synchronous, exact and consistent. `now` is the clock of one of the store's nodes; `changed` hears the
+    key of every change."""
 
     def __init__(self, now: Callable[[], float], changed: Callable[[str], None]) -> None:
         self.objects: dict[str, Stored] = {}
@@ -44,10 +43,6 @@ class Bucket:
         self._now = now
         self._changed = changed
         self._count = 0
-
-    def check(self, fence: Fence | None) -> None:
-        if fence is not None and self._now() > fence.issued + LEASE:
-            raise FenceExpired
 
     def check_condition(self, key: str, absent: bool, match: str) -> None:
         there = self.objects[key].info.etag if key in self.objects else ""
@@ -58,14 +53,12 @@ class Bucket:
         self,
         key: str,
         data: bytes,
-        fence: Fence | None,
         content_type: str,
         metadata: Mapping[str, str],
         *,
         absent: bool = False,
         match: str = "",
     ) -> str:
-        self.check(fence)
         self.check_condition(key, absent, match)
         info = ObjectInfo(key, len(data), self._now(), content_type, dict(metadata), tag(data))
         self.objects[key] = Stored(data, info)
@@ -86,8 +79,7 @@ class Bucket:
         page = [self.objects[key].info for key in keys[:limit]]
         return Listing(page, len(keys) > limit, Fence(issued))
 
-    def delete(self, key: str, fence: Fence | None) -> None:
-        self.check(fence)
+    def delete(self, key: str) -> None:
         if self.objects.pop(key, None):
             self._changed(key)
 
@@ -112,17 +104,14 @@ class Bucket:
         parts = self.upload(key, upload_id).parts
         return [parts[number][1] for number in sorted(parts)]
 
-    def complete(
-        self, key: str, upload_id: str, parts: Sequence[PartInfo], fence: Fence | None, *, absent: bool
-    ) -> None:
-        self.check(fence)
+    def complete(self, key: str, upload_id: str, parts: Sequence[PartInfo], *, absent: bool) -> None:
         upload = self.upload(key, upload_id)
         if not parts:
             raise ValueError("no parts")
         if any(upload.parts.get(part.number, (b"", None))[1] != part for part in parts):
             raise ValueError("parts that are not the upload's")
         data = b"".join(upload.parts[part.number][0] for part in parts)
-        self.put(key, data, fence, upload.content_type, upload.metadata, absent=absent)
+        self.put(key, data, upload.content_type, upload.metadata, absent=absent)
         del self.uploads[upload_id]
 
     def abort(self, upload_id: str) -> None:

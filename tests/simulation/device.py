@@ -4,19 +4,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from libs.common.extents import Extent
-from libs.common.layout import FileId
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind
-from libs.common.store import LEASE
+from libs.common.storage import LEASE
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.payload import Payload
 from libs.common.uploads.pins import NO_PIN, Pin
-from services.ingest.states import FileState
-from services.ingest.writing import Ack, Chunk
+from libs.common.uploads.states import FileState
+from libs.common.uploads.writing import Ack, Chunk
 from tests.simulation.fleet import Fleet, IngestNode, Site
 from tests.simulation.oracle import Oracle
 from tests.simulation.requests import Answer, Desk
 
 SIZES = (0, 3, 8, 12, 16, 20, 24)  # bytes; parts have 8
+CONFLICTS = (Kind.CONTENT_CONFLICT, Kind.DIGEST_CONFLICT, Kind.DIGEST_MISMATCH, Kind.TOTAL_SIZE_CONFLICT)
 START = Pin(none_match=frozenset({"*"}))
 
 
@@ -204,7 +205,7 @@ class Device:
         )
         if life == oracle.life:
             if answer.wrong is None:
-                self.session, self.offset = answer.value.tag, answer.value.offset
+                self.session, self.offset = answer.value.session, answer.value.offset
             elif answer.wrong is Kind.NOT_FOUND:
                 self.session = ""
                 oracle.shown(life, cancelled, None, floor, had)
@@ -312,7 +313,7 @@ class Device:
             if missing or not self.total:
                 start, end = missing[0] if missing else (0, 0)
                 sent = await self.send(start, min(end, start + self.habits.longest))
-                if sent.wrong in (Kind.CONTENT_CONFLICT, Kind.DIGEST_CONFLICT, Kind.TOTAL_SIZE_CONFLICT):
+                if sent.wrong in CONFLICTS:
                     self.habits.declares = ""
                     await self.cancel()
             if not missing or answer.wrong:

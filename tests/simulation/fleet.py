@@ -5,26 +5,23 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from libs.common.bus import Poison
-from libs.common.events import Event
-from libs.common.layout import new_replica
-from libs.common.store import Buckets, FenceExpired, ObjectNotFound, StoreUnavailable, UploadNotFound
-from libs.common.sweep import Ages, store_time
-from services.assembler.assembly import Superseded
-from services.assembler.handling import Assembler
-from services.assembler.worker import Worker
-from services.ingest.cancelling import Canceller
-from services.ingest.reading import FileReader
-from services.ingest.view import Views
-from services.ingest.writing import ChunkWriter
+from libs.common.bus.events import Event
+from libs.common.storage import Buckets, ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.uploads.cancelling import Canceller
+from libs.common.uploads.reading import FileReader
+from libs.common.uploads.sweeping import Ages, store_time
+from libs.common.uploads.writing import ChunkWriter
+from services.assembler.handling import Assembler, Outpaced
 from services.janitor.sweeping import Janitor
 from tests.simulation.broker import Broker, SimBus
 from tests.simulation.bucket import Bucket
 from tests.simulation.loop import Loop, Process, ProcessClock
 from tests.simulation.odds import Odds
 from tests.simulation.store import Killed, SimStore
+from tests.simulation.worker import Worker
 
 Main = Callable[["Node"], Coroutine[Any, Any, None]]
-EXPECTED = (Superseded, ObjectNotFound, UploadNotFound, FenceExpired, StoreUnavailable, Poison, Killed)
+EXPECTED = (Outpaced, ObjectNotFound, UploadNotFound, StoreUnavailable, Poison, Killed)
 
 
 class Site(Protocol):
@@ -40,6 +37,10 @@ class Site(Protocol):
     def say(self, *words: object) -> None: ...
 
     def violated(self, what: str) -> None: ...
+
+    def date(self, now: float) -> float: ...
+
+    def node_time(self, now: float) -> float: ...
 
 
 class Node:
@@ -59,10 +60,8 @@ class IngestNode(Node):
 
     def __init__(self, site: Site, name: str, views: int) -> None:
         super().__init__(site, name)
-        replica = new_replica()
-        self.views = Views(self.buckets, self.clock, replica, views)
-        self.writer = ChunkWriter(self.buckets, self.bus, self.clock, self.views)
-        self.canceller = Canceller(self.buckets, self.bus, self.clock, replica)
+        self.writer = ChunkWriter(self.buckets, self.bus, self.clock, views=views)
+        self.canceller = Canceller(self.buckets, self.bus, self.clock)
         self.reader = FileReader(self.buckets, self.clock)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,19 @@ from unittest.mock import patch
 
 import structlog
 
-from libs.common import layout
-from libs.common.events import Event, FileCompleted
-from libs.common.layout import FileId, digests_prefix, file_key, partials_prefix, rejected_prefix
-from libs.common.sweep import Ages
+from libs.common.bus.events import Event, FileCompleted
+from libs.common.uploads import layout, runs
+from libs.common.uploads.layout import (
+    FileId,
+    file_key,
+    parse_chunk_key,
+    parse_record_key,
+    parse_run_key,
+    record_key,
+    rejected_prefix,
+)
+from libs.common.uploads.record import parse
+from libs.common.uploads.sweeping import Ages
 from services.assembler import handling
 from tests.simulation.broker import Broker
 from tests.simulation.bucket import Bucket
@@ -27,6 +37,7 @@ from tests.simulation.odds import HESITATIONS, Odds
 from tests.simulation.scenes import NONE, Scene, draw_scene
 
 PART = 8  # bytes
+EPOCH = 1_000_000_000.0  # the store's time when a history begins
 LONGEST = 100_000.0  # seconds that the noisy part of a history may take
 FILES = (FileId("car", "a.log"), FileId("car", "a.log-2"), FileId("car-2", "über.log"))
 
@@ -57,8 +68,10 @@ class World:
         self.trace: list[str] = []
         self.suspects: set[str] = set()
         self.devices: list[Device] = []
-        self.temp = Bucket(lambda: self.loop.now, self.changed)
-        self.perm = Bucket(lambda: self.loop.now, self.changed)
+        self._skew = self.chance.choice((0.0, 0.0, 0.25))  # seconds by which a node's clock may be before or behind
+        self._whole_seconds = self.chance.random() < 0.5  # as HTTP tells dates
+        self.temp = Bucket(lambda: self.node_time(self.loop.now), self.changed)
+        self.perm = Bucket(lambda: self.node_time(self.loop.now), self.changed)
         self.broker = Broker(self, self.loop, self.heard)
 
     def say(self, *words: object) -> None:
@@ -74,6 +87,14 @@ class World:
         for device in self.devices:
             if f"/{device.file.owner}/{device.file.filename}" in key:
                 device.oracle.changed(key)
+
+    def node_time(self, now: float) -> float:
+        return EPOCH + now + self._skew * (2 * self.odds.chance.random() - 1 if self._skew else 0.0)
+
+    def date(self, now: float) -> float:
+        """`now` in the loop's time, or in the store's already."""
+        told = now if now >= EPOCH / 2 else self.node_time(now)
+        return float(int(told)) if self._whole_seconds else told
 
     def heard(self, event: Event) -> None:
         if isinstance(event, FileCompleted) and event.data.total_size != self._size(event):
@@ -152,7 +173,7 @@ def _quiet(world: World, stale: float, recovery: float) -> None:
         elif task.done() and task.exception():
             raise task.exception()  # type: ignore[misc]
     _run(world, lambda: False, 2 * max(HESITATIONS))  # who was held up before has come to act by then
-    _run(world, lambda: not (world.temp.objects or world.broker.under_way), 200 + 10 * (stale + recovery + 30))
+    _run(world, lambda: not (_moving(world) or world.broker.under_way), 500 + 10 * (stale + recovery + 30))
 
 
 def _run(world: World, done: Any, longest: float) -> None:
@@ -160,11 +181,28 @@ def _run(world: World, done: Any, longest: float) -> None:
     world.loop.run_until(lambda: bool(violations) or done(), world.loop.now + longest)
 
 
+def _moving(world: World) -> bool:
+    temp, perm = world.temp.objects, world.perm.objects
+    if any(not stays(world, key) for key in temp):
+        return True
+    by_key = {key: parse(key, stored.data) for key, stored in temp.items() if key.startswith("uploads/")}
+    records = by_key.values()
+    if any(not record.file and file_key(parse_record_key(key)) in perm for key, record in by_key.items()):
+        return True  # a leftover is being deleted
+    named = {key for record in records for key in record.runs}
+    kept = {session for record in records for session in record.kept}
+    return any(
+        (key.startswith("partials/") and key not in named)
+        or (key.startswith("rejected/") and parse_run_key(key).session not in kept)
+        for key in perm
+    )
+
+
 def judge(world: World) -> None:
     """What must be true in the end."""
     for error in world.loop.errors:
         world.violated(f"unhandled: {error}")
-    left = sorted(world.temp.objects)
+    left = sorted(key for key in world.temp.objects if not stays(world, key))
     if left:
         world.violated(f"left in the temporary bucket: {left[:6]}")
     for device in world.devices:
@@ -172,6 +210,17 @@ def judge(world: World) -> None:
     for upload in world.perm.uploads.values():
         if upload.by not in world.suspects:
             world.violated(f"an open multipart upload is left: {upload}")
+
+
+def stays(world: World, key: str) -> bool:
+    """Whether an object of the temporary bucket may be there when nothing moves any more: the record of an upload that
+    is parked or rejected, and a chunk that came to it late."""
+    if key.startswith("chunks/"):
+        chunk = parse_chunk_key(key)
+        of = world.temp.objects.get(record_key(chunk.file))
+        return of is not None and parse(key, of.data).session == chunk.session and stays(world, of.info.key)
+    record = parse(key, world.temp.objects[key].data)
+    return not record.aborts and (record.parked_at is not None or (record.state == "closed" and bool(record.kept)))
 
 
 def _judge_file(world: World, device: Device) -> None:
@@ -183,11 +232,9 @@ def _judge_file(world: World, device: Device) -> None:
         world.violated(f"{file.filename}: every byte is there, but the file is not complete")
     if done:
         oracle.judge_file(done)
-    expected = [f"files/{file.owner}/{file.filename}"]
-    if done:
-        expected.append(digests_prefix(file, done.info.metadata.get("session", "")))
-    elif oracle.sent:
-        expected.append(partials_prefix(file))
+    expected = [file_key(file)]
+    record = world.temp.objects.get(record_key(file))
+    expected += parse(file.filename, record.data).runs if record else ()
     if oracle.may_reject or oracle.rejected or oracle.kept_aside:
         expected.append(rejected_prefix(file))
     mine = [key for key in objects if f"/{file.owner}/{file.filename}" in key and belongs(key, file)]
@@ -211,8 +258,15 @@ def _controlled(seed: int) -> Iterator[None]:
         with (
             patch.object(layout, "secrets", names),
             patch.object(layout, "MIN_PART_SIZE", PART),
+            patch.object(layout, "UNKNOWN_PART_SIZE", PART),
+            patch.object(runs, "UNNAMED", 150.0),
             patch.object(handling, "random", chance),
+            patch.object(sys, "unraisablehook", _leave_unsaid),
         ):
             yield
     finally:
         gc.enable()
+
+
+def _leave_unsaid(unraisable: object) -> None:
+    """What generators of processes that died say when they are thrown away in the middle."""

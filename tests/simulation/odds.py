@@ -5,25 +5,22 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal, NamedTuple
 
-from libs.common.store import LEASE
+from libs.common.storage import LEASE
 from tests.simulation.scenes import Scene
 
 HESITATIONS = tuple(LEASE * times for times in (0.5, 0.95, 1.2, 3.0, 10.0))  # seconds
 Fate = Literal["done", "refused", "unanswered", "late", "killed before", "killed after"]
 # Where one process looks and another writes: a seed aims at some of these.
 AIMS = (
-    "put open", "put writer", "put digest", "put assembly", "put closing/cancel", "put closing/park",
-    "put closing/reject", "put closed", "put chunks", "put files", "put partials", "put rejected", "put digests",
-    "put_part files", "complete_multipart files", "complete_multipart partials", "complete_multipart rejected",
-    "create_multipart files", "abort_multipart files", "delete_many chunks", "delete_many files",
-    "delete_many partials", "delete_many open", "delete_many closing", "delete_many assembly", "list sessions",
-    "list chunks", "list partials", "stat files", "get chunks",
+    "put uploads", "put chunks", "put files", "put partials", "put rejected", "put_part files",
+    "complete_multipart files", "complete_multipart partials", "create_multipart files", "abort_multipart files",
+    "delete_many chunks",
+    "delete_many files", "delete_many partials", "delete uploads", "fetch uploads", "list chunks", "stat files",
+    "get chunks", "get files", "get partials",
 )  # fmt: skip
-
-
 # Names that are used again are where a late write does harm.
-SHARED = ("files", "partials", "closing/cancel", "closing/park", "closed", "open", "closing")
-WEIGHTS = tuple(4 if aim.endswith(SHARED) and not aim.startswith(("stat", "list")) else 1 for aim in AIMS)
+SHARED = ("files", "uploads")
+WEIGHTS = tuple(4 if aim.endswith(SHARED) and not aim.startswith(("stat", "list", "get")) else 1 for aim in AIMS)
 
 
 class Plan(NamedTuple):
@@ -38,6 +35,8 @@ class Plan(NamedTuple):
     held: float
     late: float
     purge: bool
+    slow: float = 0.0  # of DELAY, from accepting the request to its effect
+    twice: bool = False  # the HTTP client sends it again, after it took effect
 
 
 @dataclass
@@ -56,6 +55,8 @@ class Odds:
     killed: float = 0.0
     paused: float = 0.0
     purge: float = 0.0
+    slow: float = 0.0
+    twice: float = 0.0
     progress: bool = False  # whether the assembler hears of chunks that fill nothing, as from an older ingest
     lost: float = 0.0
     doubled: float = 0.0
@@ -86,6 +87,8 @@ class Odds:
             killed=pick((0.0, 0.0, 0.003, 0.01)),
             paused=pick((0.0, 0.0, 0.003, 0.01)),
             purge=pick((0.0, 0.0, 0.01, 0.05)),
+            slow=pick((0.0, 0.0, 0.02, 0.1)),
+            twice=pick((0.0, 0.0, 0.01, 0.05)),
             progress=pick((False, False, True)),
             lost=pick((0.0, 0.1, 0.5, 1.0)),
             doubled=pick((0.0, 0.3, 0.8)),
@@ -104,7 +107,7 @@ class Odds:
         if self.quiet:
             return Plan(there, back, "done", 0.0, 0.0, 0.0, False)
         pause = held = 0.0
-        aimed = self.aimed if self.calls < _SOON else min(self.aimed, 0.2)
+        aimed = self.aimed if self.calls < _SOON else min(self.aimed, 0.02)
         if random() < (aimed if place in self.aims else self.hesitate * place.startswith(_WRITES)):
             length = self.chance.choice(self.hesitations) * (0.9 + 0.2 * random())
             pause, held = (length, 0.0) if random() < 0.5 else (0.0, length)
@@ -114,7 +117,10 @@ class Odds:
         fate = self._fate(place)
         self.met[fate] += 1
         self.met["held up"] += bool(pause or held)
-        return Plan(there, back, fate, pause, held, random(), purge)
+        writes = place.startswith(_WRITES)
+        slow = random() if writes and (fate != "done" or random() < self.slow) else 0.0
+        twice = writes and random() < self.twice
+        return Plan(there, back, fate, pause, held, random(), purge, slow, twice)
 
     def _fate(self, place: str) -> Fate:
         at = self.chance.random()

@@ -8,23 +8,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from libs.common.layout import (
+from libs.common.uploads.layout import (
     FileId,
     chunks_prefix,
     file_key,
     parse_chunk_key,
     parse_run_key,
-    parse_session_key,
-    partials_prefix,
+    record_key,
     rejected_prefix,
-    sessions_prefix,
-    total_size_of,
 )
-from services.ingest.states import FileState
-from services.ingest.writing import Ack
+from libs.common.uploads.record import Record, parse
+from libs.common.uploads.records import session_of
+from libs.common.uploads.states import FileState
+from libs.common.uploads.writing import Ack
 from tests.simulation.bucket import Bucket, Stored
 
-Content = dict[int, int]  # position -> byte
+Content = dict[int, set[int]]  # position -> the bytes that stored objects have there
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Oracle:
     kept_aside: bool = False  # rejected bytes may be there, until a cancel
     sizes: set[int] = field(default_factory=set)  # that the device asked for
     sent: dict[int, set[int]] = field(default_factory=dict)
-    acked: Content = field(default_factory=dict)
+    acked: dict[int, int] = field(default_factory=dict)
     total: int | None = None  # of what was acknowledged
     told: int = 0  # the greatest next_expected_byte of an acknowledgement
     seen: int = 0  # and of a status, which shows chunks too of which the replica that stores them has no answer yet
@@ -70,7 +69,7 @@ class Oracle:
 
     def acknowledged(self, life: int, start: int, data: bytes, declared: str, ack: Ack, floor: int) -> None:
         """`floor`: what the device had been told before it sent the chunk."""
-        total = total_size_of(ack.session)
+        total = ack.total_size
         self._expect(life == self.life and not self.cancelled, "acknowledged a chunk of an upload that was cancelled")
         if self.cancelling:
             return
@@ -79,11 +78,12 @@ class Oracle:
         self._expect(same, f"acknowledged for {total} bytes and for {self.total}")
         self.total = total
         for at, byte in enumerate(data, start):
-            self._expect(self.acked.get(at, byte) == byte, f"acknowledged two values for byte {at}")
-            self.acked[at] = byte
-        self._offset(ack.offset, floor)
+            same = self.acked.get(at, byte) == byte or not self._certain(at)
+            self._expect(same, f"acknowledged two values for byte {at}")
+            self.acked.setdefault(at, byte)
+        self._offset(ack.offset, 0)
         self.told = max(self.told, ack.offset)
-        if declared and ack.offset < total:
+        if declared and not ack.complete:
             self.binding.add((ack.session, declared))
         self.look(f"bytes {start} to {start + len(data)} were acknowledged")
 
@@ -102,7 +102,7 @@ class Oracle:
         shown = {at for run in state.durable for at in range(*run)}
         self._expect(shown.issuperset(had), f"the status misses bytes: {sorted(set(had) - shown)}")
         if not self.sizes or state.total_size in self.sizes:
-            there = self.content(state.total_size).keys()
+            there = self.content().keys()
             self._expect(shown <= there, f"the status shows more than is there: {shown - there}")
 
     def downloaded(self, life: int, data: bytes) -> None:
@@ -110,7 +110,7 @@ class Oracle:
             return
         for at, byte in enumerate(data):
             self._expect(byte in self.sent.get(at, ()), f"byte {at} of a download was never sent")
-            self._expect(self.acked.get(at, byte) == byte, f"byte {at} of a download is not what was acknowledged")
+            self._expect(self._is_acked(at, byte), f"byte {at} of a download is not what was acknowledged")
 
     def cancel_answered(self, life: int) -> None:
         if life == self.life and self.cancelling:
@@ -120,13 +120,14 @@ class Oracle:
 
     @property
     def may_reject(self) -> bool:
-        """Whether the bytes may be other than those that were declared."""
-        return bool(self.declared and (not self.honest or self.declared != {self.right}))
+        """Whether the bytes may be other than those that were declared, or contradict each other."""
+        wrong = bool(self.declared and (not self.honest or self.declared != {self.right}))
+        return wrong or any(len(values) > 1 for values in self.sent.values())
 
     def changed(self, key: str) -> None:
         """An object came or went."""
-        if key == file_key(self.file) and key in self.perm.objects:
-            self._completed(self.perm.objects[key])
+        if key in (file_key(self.file), record_key(self.file)) and (done := self.counting_file()):
+            self._completed(done)
         if not key.startswith("chunks/") or key not in self.temp.objects:
             self.look(key)
 
@@ -134,43 +135,54 @@ class Oracle:
         """Acknowledged bytes are readable and unchanged."""
         if self.cancelling or not self.acked or self.total is None:
             return
-        there = self.content(self.total)
-        if all(there.get(at) == byte for at, byte in self.acked.items()):
+        there = self.content()
+        if all(at in there and (byte in there[at] or not self._certain(at)) for at, byte in self.acked.items()):
             return
-        aside = [dict(enumerate(stored.data)) for stored in self._under(self.perm, rejected_prefix(self.file))]
-        if self.may_reject and any(self.acked.items() <= content.items() for content in aside):
+        aside = {key for stored in self._under(self.perm, rejected_prefix(self.file)) for key in self._places(stored)}
+        if self.may_reject and self.acked.keys() <= aside:
             self.rejected = True
             self.acked, self.told, self.seen, self.total = {}, 0, 0, None
             return
-        wrong = {at: (byte, there.get(at)) for at, byte in self.acked.items() if there.get(at) != byte}
+        wrong = {at: (byte, there.get(at)) for at, byte in self.acked.items() if byte not in there.get(at, ())}
         self._expect(False, f"acknowledged bytes are gone or changed (acknowledged, there): {wrong}, after {why}")
 
-    def content(self, total: int) -> Content:
-        """Every byte that a reader is to see of an upload of `total` bytes, or of the complete file."""
-        done = self.perm.objects.get(file_key(self.file))
-        if done:
-            return dict(enumerate(done.data))
-        opened = sorted(
-            (stored.info.modified, fact.session)
-            for stored in self._under(self.temp, sessions_prefix(self.file))
-            if (fact := parse_session_key(stored.info.key)).fact == "open" and total_size_of(fact.session) == total
-        )
-        chunks = [
-            stored for _, session in opened for stored in self._under(self.temp, chunks_prefix(self.file, session))
-        ]
-        there = self._overlay(chunks, partial=False)
-        runs = self._under(self.perm, partials_prefix(self.file))
-        same = [run for run in runs if total_size_of(parse_run_key(run.info.key).session) == total]
-        return {**there, **self._overlay(same, partial=True)}
+    def _places(self, stored: Stored) -> range:
+        start = parse_run_key(stored.info.key).extent.start
+        return range(start, start + len(stored.data))
 
-    def _overlay(self, objects: list[Stored], *, partial: bool) -> Content:
-        """Of several values of a byte the oldest counts."""
-        there: Content = {}
-        for stored in sorted(objects, key=lambda one: (one.info.modified, one.info.key), reverse=True):
-            key = stored.info.key
-            start = (parse_run_key(key) if partial else parse_chunk_key(key)).extent.start
-            there.update(enumerate(stored.data, start))
+    def _certain(self, at: int) -> bool:
+        """Whether the device sent one value for a byte: of several any may be kept, or all be rejected."""
+        return len(self.sent.get(at, ())) <= 1
+
+    def _is_acked(self, at: int, byte: int) -> bool:
+        return self.acked.get(at, byte) == byte or not self._certain(at)
+
+    def counting_file(self) -> Stored | None:
+        """The file in permanent storage, if the record does not say that it is none."""
+        record, done = self.record(), self.perm.objects.get(file_key(self.file))
+        if not done or record is None or record.state == "opening":
+            return done
+        return done if record.state == "closed" and record.file == session_of(done.info) else None
+
+    def content(self) -> Content:
+        """Every byte that is durable of the upload in progress, or of the complete file."""
+        record, there = self.record(), Content()
+        if done := self.counting_file():
+            return {at: {byte} for at, byte in enumerate(done.data)}
+        if not record or record.state != "open":
+            return there
+        for stored in self._under(self.temp, chunks_prefix(self.file, record.session)):
+            for at, byte in enumerate(stored.data, parse_chunk_key(stored.info.key).extent.start):
+                there.setdefault(at, set()).add(byte)
+        for key, extent in record.run_extents.items():
+            if key in self.perm.objects:
+                for at, byte in enumerate(self.perm.objects[key].data, extent.start):
+                    there.setdefault(at, set()).add(byte)
         return there
+
+    def record(self) -> Record | None:
+        stored = self.temp.objects.get(record_key(self.file))
+        return parse("", stored.data) if stored else None
 
     def _under(self, bucket: Bucket, prefix: str) -> list[Stored]:
         return [stored for key, stored in bucket.objects.items() if key.startswith(prefix)]
@@ -184,7 +196,7 @@ class Oracle:
         self._expect(len(done.data) in self.sizes, f"a file of {len(done.data)} bytes appears, which nobody sent")
         for at, byte in enumerate(done.data):
             self._expect(byte in self.sent.get(at, ()), f"byte {at} of the file was never sent")
-            self._expect(self.acked.get(at, byte) == byte, f"byte {at} of the file is not what was acknowledged")
+            self._expect(self._is_acked(at, byte), f"byte {at} of the file is not what was acknowledged")
         here = {digest for session, digest in self.binding if session == done.info.metadata.get("session")}
         right = here <= {sha256(done.data).hexdigest()}
         self._expect(right, "the file appears although its declared digest is another")
@@ -193,7 +205,7 @@ class Oracle:
         forward = offset >= floor or self.rejected or self.may_reject
         self._expect(forward, f"next_expected_byte goes back: {offset} < {floor}")
         if self.total is not None and not self.rejected:
-            there = self.content(self.total)
+            there = self.content()
             gap = next((at for at in range(offset) if at not in there), None)
             self._expect(gap is None, f"next_expected_byte is {offset}, but byte {gap} is not durable")
 

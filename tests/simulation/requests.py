@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.common.problems import Problem
-from libs.common.store import ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.storage import ObjectNotFound, StoreUnavailable, UploadNotFound
 from tests.simulation.fleet import IngestNode, Site
 from tests.simulation.store import LATEST, Killed
 

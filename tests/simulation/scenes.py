@@ -28,20 +28,20 @@ _CALM = {
 }  # fmt: skip
 _ANEW = {"all": 3.0, "cancel": 3.0, "zero": 0.5, "status": 0.5, "download": 0.5}
 SCENES = (
-    # Several closers of one upload, of which one is slow, and a name that is used again as soon as it is free.
+    # Deletes of a file that take long, and a name that is used again as soon as it is free.
     Scene(
-        _CALM | {"aims": frozenset({"delete_many files", "delete_many partials"}), "aimed": 0.5, "doubled": 0.8},
+        _CALM | {"aims": frozenset({"delete_many files", "delete uploads"}), "aimed": 0.5, "slow": 0.3, "doubled": 0.8},
         _ANEW, eager=True, sizes=(3, 8),
     ),
-    # A cancel that was given up, is done again, and comes when the name is in use for something else.
+    # A change of the record that was given up, and comes when the name is in use for something else.
     Scene(
-        _CALM | {"aims": frozenset({"put closing/cancel"}), "aimed": 0.5, "hesitations": (9.0, 14.0, 20.0)},
+        _CALM | {"aims": frozenset({"put uploads"}), "aimed": 0.4, "hesitations": (1.0, 1.9, 2.2, 14.0)},
         _ANEW, eager=True, sizes=(3, 8), pinned=True,
     ),
     # Chunks that are stored while their upload is parked by a slow closer, and devices that ask for it.
     Scene(
         _CALM | {
-            "aims": frozenset({"put chunks", "complete_multipart partials", "put closed"}), "aimed": 0.3,
+            "aims": frozenset({"put chunks", "put partials", "put uploads"}), "aimed": 0.3,
             "hesitations": (6.0, 12.0, 18.0),
         },
         {"next": 2.0, "random": 2.0, "status": 6.0, "idle": 4.0}, stale=5.0, sizes=(16, 20, 24),
@@ -49,7 +49,7 @@ SCENES = (
     # An upload that goes on, or is cancelled, at the moment at which it becomes stale.
     Scene(
         _CALM | {
-            "aims": frozenset({"put chunks", "put closing/park"}), "aimed": 0.6, "hesitations": (0.5, 1.0, 1.5, 1.8),
+            "aims": frozenset({"put chunks", "put uploads"}), "aimed": 0.6, "hesitations": (0.5, 1.0, 1.5, 1.8),
         },
         {"next": 2.0, "idle": 3.0, "cancel": 2.0}, stale=5.0, sizes=(16, 20, 24),
     ),

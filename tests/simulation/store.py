@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from libs.common.look import SETTLE
-from libs.common.store import (
+from libs.common.storage import (
+    LEASE,
     Body,
     Fence,
+    FenceExpired,
     Fetched,
     Listing,
     ObjectInfo,
@@ -22,7 +24,9 @@ from tests.simulation.loop import Process
 from tests.simulation.odds import Odds, Plan
 
 T = TypeVar("T")
-LATEST = 2 * SETTLE  # seconds; docs/architecture.md, "Not promised": no store lets a request take effect later
+DELAY = 1.9  # seconds from accepting a request to its effect, at most; SLACK allows for that and for clocks that differ
+TRAVEL = (0.0, 0.0, 2.0, 5.0, 15.0, 50.0, 200.0)  # seconds that a request without an answer may be on its way
+LATEST = max(TRAVEL) + DELAY
 
 
 class Site(Protocol):
@@ -37,17 +41,22 @@ class Site(Protocol):
 
     def say(self, *words: object) -> None: ...
 
+    def date(self, now: float) -> float:
+        """A moment as one of the store's nodes tells it in a Date or Last-Modified field."""
+        ...
+
+    def node_time(self, now: float) -> float:
+        """A moment as one of the store's nodes knows it."""
+        ...
+
 
 class Killed(Exception):
     """A process that is dead asks for something on its way out."""
 
 
 def kind(key: str) -> str:
-    """What a key is about, for people and for odds: `chunks`, `open`, `closing/park`, ..."""
-    root, *rest = key.split("/")
-    if root != "sessions" or len(rest) < 5:
-        return root
-    return "/".join(rest[4:6]) if rest[4] == "closing" else rest[4]
+    """What a key is about, for people and for odds: `chunks`, `uploads`, `files`, ..."""
+    return key.split("/")[0]
 
 
 class SimStore:
@@ -75,21 +84,22 @@ class SimStore:
 
         def effect() -> str:
             about = content_type, metadata or {}
-            return self._bucket.put(key, data(), fence, *about, absent=absent, match=match)
+            return self._bucket.put(key, data(), *about, absent=absent, match=match)
 
-        return await self._call("put", key, effect)
+        return await self._call("put", key, effect, fence=fence)
 
     async def fetch(self, key: str, *, known: str = "") -> Fetched:
         began, chance = self._process.loop.now, self._site.odds.chance
 
         def effect() -> Fetched:
-            fence = Fence(min(self._process.loop.now, began + 0.25 * chance.random()))
+            fence = Fence(self._site.date(min(self._process.loop.now, began + 0.25 * chance.random())))
             found = self._bucket.objects.get(key)
             if not found:
                 return Fetched(fence)
             if found.info.etag == known:
                 return Fetched(fence, unchanged=True)
-            return Fetched(fence, found.info, found.data)
+            info = replace(found.info, modified=self._site.date(found.info.modified))
+            return Fetched(fence, info, found.data)
 
         return await self._call("fetch", key, effect)
 
@@ -117,8 +127,8 @@ class SimStore:
         page = min(limit, self._site.odds.page)
 
         def effect() -> Listing:
-            now = self._process.loop.now
-            return self._bucket.list(prefix, start_after, page, min(now, began + 0.25 * chance.random()))
+            issued = self._site.date(min(self._process.loop.now, began + 0.25 * chance.random()))
+            return self._bucket.list(prefix, start_after, page, issued)
 
         return await self._call("list", prefix, effect)
 
@@ -129,14 +139,14 @@ class SimStore:
         while left:
             size = self._site.odds.chance.randint(1, 4)
             batch, left = left[:size], left[size:]
-            await self._call("delete_many", keys[0], lambda some=batch: self._delete(some, fence), batch)  # type: ignore[misc]
+            await self._call("delete_many", keys[0], lambda some=batch: self._delete(some), batch, fence=fence)  # type: ignore[misc]
 
     async def delete(self, key: str, *, match: str = "", fence: Fence | None = None) -> None:
-        await self._call("delete", key, lambda: self._bucket.delete(key, fence))
+        await self._call("delete", key, lambda: self._bucket.delete(key), fence=fence, once=True)
 
-    def _delete(self, keys: Sequence[str], fence: Fence | None) -> None:
+    def _delete(self, keys: Sequence[str]) -> None:
         for key in keys:
-            self._bucket.delete(key, fence)
+            self._bucket.delete(key)
 
     async def create_multipart(
         self,
@@ -147,7 +157,7 @@ class SimStore:
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         upload = Upload(key, self._process.name, content_type, metadata or {})
-        return await self._call("create_multipart", key, lambda: self._bucket.create_multipart(upload))
+        return await self._call("create_multipart", key, lambda: self._bucket.create_multipart(upload), once=True)
 
     async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
         data = await self._read(body)
@@ -168,9 +178,9 @@ class SimStore:
         fence: Fence | None = None,
     ) -> None:
         def effect() -> None:
-            self._bucket.complete(key, upload_id, parts, fence, absent=absent)
+            self._bucket.complete(key, upload_id, parts, absent=absent)
 
-        await self._call("complete_multipart", key, effect, upload_id)
+        await self._call("complete_multipart", key, effect, upload_id, fence=fence)
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
         await self._call("abort_multipart", key, lambda: self._bucket.abort(upload_id), upload_id)
@@ -190,8 +200,18 @@ class SimStore:
             raise ValueError(f"a stream of {body.size} bytes gave {len(data)}")
         return lambda: data
 
-    async def _call(self, method: str, key: str, effect: Callable[[], T], about: object = "") -> T:
-        """Every call of the store goes through here."""
+    async def _call(
+        self,
+        method: str,
+        key: str,
+        effect: Callable[[], T],
+        about: object = "",
+        *,
+        fence: Fence | None = None,
+        once: bool = False,
+    ) -> T:
+        """Every call of the store goes through here. The store looks at the fence when it accepts a request, which
+        takes effect up to DELAY later. `once`: the HTTP client never sends it again."""
         process, loop = self._process, self._process.loop
         if process.dead:
             raise Killed
@@ -204,9 +224,16 @@ class SimStore:
             self._site.odds.met["purged"] += 1
             self._site.say("PURGED", purged)
         if plan.fate != "done":
-            return await self._go_wrong(plan, f"{method} {key}", effect)
+            return await self._go_wrong(plan, f"{method} {key}", effect, fence)
         try:
+            self._accept(fence)
+            if plan.slow:
+                await loop.sleep(plan.slow * DELAY)
             result = effect()
+            if plan.twice and not once:
+                self._site.say("(sent twice)", method, key)
+                self._accept(fence)
+                result = effect()
         except StoreError as error:
             self._site.say(method, key, about, "->", type(error).__name__)
             await loop.sleep(plan.back)
@@ -216,24 +243,33 @@ class SimStore:
         await loop.sleep(plan.back)
         return result
 
-    async def _go_wrong(self, plan: Plan, what: str, effect: Callable[[], T]) -> T:
-        process, site = self._process, self._site
+    def _accept(self, fence: Fence | None) -> None:
+        if fence is not None and self._site.node_time(self._process.loop.now) > fence.issued + LEASE:
+            raise FenceExpired
+
+    async def _go_wrong(self, plan: Plan, what: str, effect: Callable[[], T], fence: Fence | None) -> T:
+        process, site, loop = self._process, self._site, self._process.loop
         site.suspects.add(process.name)
-        late = plan.fate == "late" or (plan.fate == "killed before" and plan.late < 0.3)
 
         def take_effect() -> None:
             with suppress(StoreError, ValueError):
                 effect()
                 site.say(f"({process.name}: {plan.fate})", what)
 
-        if late:
-            process.loop.call_later(plan.late * LATEST, take_effect, context=site.outside.context)
+        def arrive() -> None:
+            with suppress(FenceExpired):
+                self._accept(fence)
+                loop.call_later(plan.slow * DELAY, take_effect, context=site.outside.context)
+
+        if plan.fate == "late" or (plan.fate == "killed before" and plan.late < 0.3):
+            travel = TRAVEL[int(plan.late * 997) % len(TRAVEL)] * (0.5 if site.odds.quiet else 1.0)
+            loop.call_later(travel, arrive, context=site.outside.context)
         elif plan.fate in ("unanswered", "killed after"):
-            take_effect()
+            arrive()
         site.say(plan.fate.upper(), what)
         if plan.fate.startswith("killed"):
             process.kill()
-        await process.loop.sleep(plan.back + 2 * (plan.fate != "refused"))
+        await loop.sleep(plan.back + 2 * (plan.fate != "refused"))
         raise StoreUnavailable(f"{what}: {plan.fate}")
 
 

@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from fastapi.responses import Response, StreamingResponse
 
-from libs.common.serving import uvicorn_config
 from libs.common.web import create_app
+from libs.common.web.serving import uvicorn_config
 from tests.ports import free_port
 from tests.unit.keyrings import plain_settings
 from tests.unit.metrics import value

@@ -11,13 +11,13 @@ import structlog
 from fastapi import Depends, FastAPI
 from structlog.testing import capture_logs
 
-from libs.common.authn import FILES_READ, FILES_WRITE, Authn, bearer, require
-from libs.common.layout import REVOKED
 from libs.common.problems import Kind
-from libs.common.revocations import Revocations
+from libs.common.security.authn import FILES_READ, FILES_WRITE, Authn, bearer, require
+from libs.common.security.revocations import Revocations
+from libs.common.security.tokens import Principal, TokenIssuer, TokenVerifier
 from libs.common.settings import Settings
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.tokens import Principal, TokenIssuer, TokenVerifier
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import REVOKED
 from libs.common.web import create_app
 from tests.unit.keyrings import SECRET, plain_settings
 

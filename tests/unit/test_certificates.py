@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from libs.common.certificates import FORWARDED, CertificateBinding, Uncertified, common_name, forwarded_subject
+from libs.common.security.certificates import FORWARDED, CertificateBinding, Uncertified, common_name, forwarded_subject
 from services.embedded.app import build_app
 from tests.unit.ingest.running import ADMIN_SECRET, OWNER, make_settings, token_for
 

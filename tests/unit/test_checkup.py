@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.checkup import check_connections
-from libs.common.needs import Service
 from libs.common.settings import Settings
+from libs.common.wiring.checkup import check_connections
+from libs.common.wiring.needs import Service
 
 TRIED = {
     Service.INGEST: ["keys", "temp bucket", "perm bucket", "auth bucket"],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.digests import SIZES, format_sha256, parse_digests
+from libs.common.files.digests import SIZES, format_sha256, parse_digests
 from libs.common.problems import Kind, Problem
 
 SHA256 = hashlib.sha256(b"x").digest()

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from libs.common.look import SETTLE
 from libs.common.problems import Kind
+from libs.common.security.tokens import TokenIssuer
 from libs.common.settings import Settings
-from libs.common.tokens import TokenIssuer
 from scripts.generate_docs import MAIN_SETTINGS, ROOT, WHOLE, WITH_BLOCKS, documents
 from scripts.problem_advice import ADVICE
 from services.embedded.app import build_app
@@ -29,7 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 VECTORS: list[dict[str, Any]] = json.loads((ROOT / "docs/vectors.json").read_text(encoding="utf-8"))
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-SESSION_ID = re.compile(r"\b[0-9]+-[0-9a-f]{24}\b")
+SESSION_ID = re.compile(r"\b[0-9a-f]{16}\b")
 
 
 # -- generated parts
@@ -69,7 +68,6 @@ def test_the_numbers_of_the_protocol_are_the_defaults() -> None:
         f"silent for {settings.body_idle_timeout:.0f} s",
         f"more than {settings.body_timeout:.0f} s",
         f"slower than {settings.body_least_rate / 2**10:.0f} KiB/s",
-        f"about {2 * SETTLE:.0f} seconds",
         f'"expires_in":{settings.access_token_expire_minutes * 60:.0f},',
     ):
         assert number in text
@@ -145,7 +143,8 @@ async def replay(device: httpx.AsyncClient, exchange: Exchange) -> httpx.Respons
 def comparable(body: str) -> dict[str, Any]:
     """A JSON body without what differs in each run."""
     members: dict[str, Any] = json.loads(body or "{}")
-    members.pop("last_updated", None)
+    for name in ("last_updated", "parks_at", "version"):
+        members.pop(name, None)
     return members
 
 
@@ -247,5 +246,8 @@ def test_decisions_are_numbered_and_short() -> None:
         text = page.read_text(encoding="utf-8")
         assert page.name.startswith(f"{number:04d}-")
         assert text.startswith(f"# {number}. ")
+        if "*Superseded by [" in text:
+            assert len(text.splitlines()) == 3
+            continue
         assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
-        assert len(text.splitlines()) < 25
+        assert len(text.splitlines()) < 45

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from libs.common.events import (
+from libs.common.bus.events import (
     ASSEMBLER_TYPES,
     EVENT_TYPES,
     EVENTS,
@@ -25,7 +25,7 @@ from libs.common.events import (
     subject,
     type_of,
 )
-from libs.common.layout import FileId
+from libs.common.uploads.layout import FileId
 from scripts.generate_schemas import FOLDER, schemas
 
 REQUIRED = {"id", "source", "specversion", "type"}  # CloudEvents 1.0.2, section 3.1
@@ -43,6 +43,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     AwareDatetime: moments,
     type(None): st.none(),
     list: st.lists(st.integers(0, 9999)),
+    dict: st.dictionaries(st.text("abc-", min_size=1), st.text("abc ")),
 }
 
 
@@ -168,8 +169,8 @@ def test_the_assembler_is_sent_four_of_them() -> None:
 def test_a_chunk_that_the_assembler_need_not_hear_of_has_a_key_of_its_own(
     offset: int, filled: list[int], key: str
 ) -> None:
-    about = {"owner": "a", "filename": "b", "session": "10-a"}
-    data = ChunkReceivedData(**about, start=0, length=4, offset=offset, filled_parts=filled)
+    about = {"owner": "a", "filename": "b", "session": "a1"}
+    data = ChunkReceivedData(**about, start=0, length=4, offset=offset, total_size=10, filled_parts=filled)
     event = ChunkReceived(source="/hiper/ingest", subject="a/b", data=data)
     assert routing_key(event) == key
     assert event.wakes_assembler == (key == event.type)

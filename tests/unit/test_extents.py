@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.extents import Extent, Extents, split
+from libs.common.files.extents import Extent, Extents, split
 
 extents = st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda pair: Extent(pair[0], sum(pair)))
 lists = st.lists(extents, max_size=12)

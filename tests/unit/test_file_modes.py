@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.store import Stream
-from libs.common.store._fs_files import clone
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import Stream
+from libs.common.storage._fs_files import clone
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth.bootstrap import load_or_create_secret
 
 PART = 5 * 2**20  # bytes

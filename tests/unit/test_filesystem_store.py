@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.common.store import (
+from libs.common.storage import (
     Fence,
     FenceExpired,
     ObjectNotFound,
@@ -33,9 +33,9 @@ from libs.common.store import (
     list_all,
     read,
 )
-from libs.common.store._fs_read import Reader
-from libs.common.store._fs_walk import walk
-from libs.common.store.filesystem import BLOCK, FilesystemStore
+from libs.common.storage._fs_read import Reader
+from libs.common.storage._fs_walk import walk
+from libs.common.storage.filesystem import BLOCK, FilesystemStore
 from tests.contract.store_keys import key_sets, prefixes, utf8
 
 KEY = "files/vin-1/log.bin"
@@ -284,6 +284,13 @@ class TestAppearing:
                 await store.put(key, b"")
         assert await read(store, "a/b") == b""
 
+    async def test_a_folder_is_as_it_was_when_an_object_of_its_name_was_refused(self, store: FilesystemStore) -> None:
+        await store.put("a/b", b"")
+        with pytest.raises(ValueError, match="another object's key"):
+            await store.put("a", b"", metadata={"session": "1"})
+        await store.put("a/c", b"", metadata={"session": "2"})
+        assert (await store.stat("a/c")).metadata == {"session": "2"}
+
     async def test_a_put_that_is_cancelled_ends_before_it_returns(self, store: FilesystemStore, tmp_path: Path) -> None:
         """Its thread cannot be stopped; nothing may go on behind the caller's back."""
         with locked(tmp_path):
@@ -326,6 +333,14 @@ class TestLock:
         with pytest.raises(FenceExpired):
             await store.put("a/b", b"", fence=Fence(time.time() - 1.5))
         assert await list_all(store, "") == []
+
+    async def test_the_last_room_is_for_small_objects_by_which_a_delete_begins(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("libs.common.storage._fs_files.RESERVE", 2**62)
+        with pytest.raises(StoreFull):
+            await store.put("chunks/a", bytes(100_000))
+        await store.put("uploads/a", bytes(500))
 
     async def test_a_disk_without_room_is_a_store_that_is_full(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -488,8 +503,8 @@ class TestUploads:
 WRITER = """
 import asyncio, hashlib, os, sys
 from pathlib import Path
-from libs.common.store import Stream
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import Stream
+from libs.common.storage.filesystem import FilesystemStore
 
 async def main(root, name):
     store = FilesystemStore(Path(root))

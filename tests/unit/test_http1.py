@@ -11,9 +11,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
-from libs.common.serving import uvicorn_config
 from libs.common.settings import Settings
 from libs.common.web import create_app
+from libs.common.web.serving import uvicorn_config
 from tests.ports import free_port
 from tests.unit.keyrings import plain_settings
 from tests.unit.metrics import growth

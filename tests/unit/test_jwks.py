@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from libs.common.jwks import COOLDOWN, MOST_BYTES, REFRESH_INTERVAL, KeysUnavailable, RemoteKeys, parse_jwks
-from libs.common.tokens import InvalidToken, TokenIssuer, TokenVerifier
+from libs.common.security.jwks import COOLDOWN, MOST_BYTES, REFRESH_INTERVAL, KeysUnavailable, RemoteKeys, parse_jwks
+from libs.common.security.tokens import InvalidToken, TokenIssuer, TokenVerifier
 from tests.unit.clocks import ManualClock
 from tests.unit.damage import DAMAGED
 from tests.unit.keyrings import SECRET, plain_settings, private_key, settings_for

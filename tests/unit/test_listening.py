@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from libs.common.listening import listen, url_of
 from libs.common.settings import ConfigurationError
+from libs.common.web.listening import listen, url_of
 from tests.ports import free_port
 from tests.unit.keyrings import plain_settings
 

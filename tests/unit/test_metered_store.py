@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.store import Fence, FenceExpired, ObjectNotFound, StoreUnavailable, Stream, UploadNotFound, read
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.store.metered import MeteredStore
+from libs.common.storage import Fence, FenceExpired, ObjectNotFound, StoreUnavailable, Stream, UploadNotFound, read
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.storage.metered import MeteredStore
 from tests.unit.metrics import growth
 
 CALLS, DURATION = "hiper_store_calls_total", "hiper_store_call_duration_seconds_count"

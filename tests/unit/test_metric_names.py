@@ -11,7 +11,7 @@ from scripts.metrics import METRICS, Metric
 UNITS = ("_seconds", "_bytes", "_total")
 COUNTS = {
     "hiper_uploads_open",
-    "hiper_uploads_closing",
+    "hiper_uploads_parked",
     "hiper_bus_waiting_events",
     "hiper_bus_links_down",
     "hiper_downloads_open",

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 import structlog
 
-from libs.common.store import (
+from libs.common.storage import (
     Fence,
     FenceExpired,
     ObjectNotFound,
@@ -21,9 +21,9 @@ from libs.common.store import (
     list_all,
     read,
 )
-from libs.common.store._s3_client import new_session
-from libs.common.store._s3_sign import Signer
-from libs.common.store.minio import MinioStore
+from libs.common.storage._s3_client import new_session
+from libs.common.storage._s3_sign import Signer
+from libs.common.storage.minio import MinioStore
 from tests.unit.scripted_server import HANG_UP, Script, answer, error, scripted
 
 NOON = 1_795_348_800.0  # DATE of the scripted answers

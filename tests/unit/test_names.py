@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.names import check_filename
+from libs.common.files.names import check_filename, check_prefix, folders_of
 from libs.common.problems import Kind, Problem
 
 GOOD = (
@@ -24,6 +24,14 @@ GOOD = (
     "x" * 255,
     "\u00e9" * 127,
     "a\u200db",
+    "a/b",
+    "drives/2026-11-30/drive 0417.mcap",
+    "status",
+    "status/a",
+    "a/..b",
+    "a/b=",
+    "/".join(["x" * 255] * 3),
+    "a/" * 424 + "bb",
 )
 BAD = {
     "": "empty",
@@ -32,8 +40,21 @@ BAD = {
     " ": "dots or spaces",
     " .. ": "dots or spaces",
     "\u2003": "dots or spaces",
-    "a/b": "slash",
-    "/": "slash",
+    "/": "empty",
+    "/a": "empty",
+    "a/": "empty",
+    "a//b": "empty",
+    "a/./b": "dots",
+    "a/../b": "dots",
+    "../a": "dots",
+    "a/ .. ": "dots",
+    "a/b/status": "status",
+    "=a": "'='",
+    "a/=b": "'='",
+    "a__XLDIR__": "__XLDIR__",
+    "a__XLDIR__/b": "__XLDIR__",
+    "a/" + "x" * 256: "256 bytes",
+    "a/" * 425 + "b": "851 bytes",
     "\\": "backslash",
     "a\0": "control",
     "a\n": "control",
@@ -61,14 +82,32 @@ def test_a_bad_name_is_refused_with_the_reason(filename: str, why: str) -> None:
     assert why in caught.value.detail
 
 
-@given(st.text(max_size=300))
-def test_every_name_that_is_taken_is_one_segment_of_a_path(filename: str) -> None:
+@given(st.text(max_size=300) | st.lists(st.text("a.=/ ", max_size=4), max_size=5).map("/".join))
+def test_every_name_that_is_taken_leads_down(filename: str) -> None:
     try:
         check_filename(filename)
     except Problem:
         return
-    assert "/" not in filename
     assert "\0" not in filename
-    assert filename not in {"", ".", ".."}
-    assert 0 < len(filename.encode()) <= 255
+    for segment in filename.split("/"):
+        assert segment not in {"", ".", ".."}
+        assert len(segment.encode()) <= 255
+    assert len(filename.encode()) <= 850
     assert unicodedata.normalize("NFC", filename) == filename
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", ".", "..", " ", "a/.", "status"])
+def test_a_prefix_is_what_a_name_can_begin_with(prefix: str) -> None:
+    assert check_prefix(prefix) == prefix
+
+
+@pytest.mark.parametrize("prefix", ["/", "/a", "a//", "../", "a/../b", "./", "=a", "a/=", "a\0", "e\u0301", "x" * 851])
+def test_what_no_name_begins_with_is_no_prefix(prefix: str) -> None:
+    with pytest.raises(Problem) as caught:
+        check_prefix(prefix)
+    assert caught.value.kind is Kind.BAD_REQUEST
+
+
+def test_the_folders_of_a_file_are_told_from_the_outermost_in() -> None:
+    assert folders_of("a/b/c") == ["a", "a/b"]
+    assert folders_of("a") == []

@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.layout import PROBE
-from libs.common.preparing import LOOKS_FAILED, REFUSALS, BucketNeed, GiveUp, Preparation
-from libs.common.settings import ConfigurationError
-from libs.common.store import Listing, ObjectNotFound, StoreRefused, StoreUnavailable, list_all
-from libs.common.store.filesystem import FilesystemStore
-from tests.unit.core.world import VirtualClock
+from libs.common.settings import REFUSALS, ConfigurationError, GiveUp
+from libs.common.storage import Body, Listing, ObjectNotFound, StoreRefused, StoreUnavailable, list_all
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import PROBES
+from libs.common.wiring.needs import Bucket, Service
+from libs.common.wiring.preparing import LOOKS_FAILED, BucketNeed, Preparation
+from libs.common.wiring.resources import bucket_need
+from tests.unit.keyrings import plain_settings
+from tests.uploads.world import VirtualClock
 
 PATIENCE = 60.0  # seconds
 
@@ -58,7 +62,7 @@ def never(error: ConfigurationError) -> None:
 async def test_it_makes_the_bucket_and_leaves_nothing_of_its_trial(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     preparation, given_up = await prepared(store)
-    assert (preparation.ready, given_up, await list_all(store, PROBE)) == (True, [], [])
+    assert (preparation.ready, given_up, await list_all(store, PROBES)) == (True, [], [])
     await store.close()
 
 
@@ -101,6 +105,38 @@ async def test_it_is_ready_only_while_the_bucket_is_there_and_makes_none_anew(tm
         elsewhere.rename(place)
         await until(lambda: preparation.ready)
     await preparation.close()
+    await store.close()
+
+
+class Overwriting(FilesystemStore):
+    """Takes every write, whatever its condition, as S3 stores did before 2024."""
+
+    async def put(self, key: str, body: Body, **more: Any) -> str:
+        return await super().put(key, body, **more | {"absent": False})
+
+
+async def test_a_store_without_conditions_is_given_up_and_the_reason_says_what_to_do(tmp_path: Path) -> None:
+    store, given_up = Overwriting(tmp_path), list[ConfigurationError]()
+    wanted = BucketNeed(store, "PERM_BUCKET=mine of MINIO_ENDPOINT=store:9000", conditions=True)
+    preparation = Preparation(wanted, patience=PATIENCE, give_up=given_up.append, clock=VirtualClock())
+    await preparation.start()
+    await until(lambda: bool(given_up))
+    await preparation.close()
+    (reason,) = map(str, given_up)
+    assert not preparation.ready
+    assert "PERM_BUCKET=mine of MINIO_ENDPOINT=store:9000 may not be used" in reason
+    assert "ignores `If-None-Match: *` on PutObject" in reason
+    assert "MinIO from October 2025 on" in reason
+    assert await list_all(store, PROBES) == []
+    await store.close()
+
+
+@pytest.mark.parametrize("bucket", ["temp", "perm"])
+async def test_services_need_conditions_for_files_and_not_for_devices(tmp_path: Path, bucket: Bucket) -> None:
+    store = Overwriting(tmp_path)
+    await bucket_need(plain_settings(), Service.SERVE, "auth", store).meet()
+    with pytest.raises(StoreRefused, match="If-None-Match"):
+        await bucket_need(plain_settings(), Service.SERVE, bucket, store).meet()
     await store.close()
 
 

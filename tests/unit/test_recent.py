@@ -1,6 +1,6 @@
 """What is remembered for some seconds is forgotten after them, and before where there is too much of it."""
 
-from libs.common.recent import Recent
+from libs.common.security.recent import Recent
 
 
 def test_a_value_is_there_for_its_seconds_and_no_longer() -> None:

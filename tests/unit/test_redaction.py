@@ -8,11 +8,11 @@ from pydantic import SecretStr, ValidationError
 
 from libs.client.models import NewDevice
 from libs.client.profile import Profile
-from libs.common.checkup import effective
-from libs.common.keys import signing_key
-from libs.common.redaction import printable, redact
+from libs.common.observability.redaction import printable, redact
+from libs.common.security.keys import signing_key
+from libs.common.security.tokens import TokenIssuer
 from libs.common.settings import ConfigurationError, Settings
-from libs.common.tokens import TokenIssuer
+from libs.common.wiring.checkup import effective
 from services.auth.client_secrets import SecretHash, new_secret
 from services.auth.grant import parse_token_request
 from services.auth.models import Device, DeviceSecret, TokenAnswer

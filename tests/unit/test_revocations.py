@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common import revocations
-from libs.common.layout import REVOKED
-from libs.common.revocations import DamagedRevocations, Revocations, read_revoked
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.tokens import Principal
+from libs.common.security import revocations
+from libs.common.security.revocations import DamagedRevocations, Revocations, read_revoked
+from libs.common.security.tokens import Principal
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import REVOKED
 from tests.unit import metrics
 from tests.unit.clocks import ManualClock
 from tests.unit.damage import DAMAGED

@@ -11,10 +11,10 @@ from urllib.parse import quote, quote_plus
 import pytest
 import structlog
 
-from libs.common.audit import TokensRevoked
-from libs.common.audit_trail import LOGGER, record
+from libs.common.observability.telemetry import configure_logging
+from libs.common.security.audit import TokensRevoked
+from libs.common.security.audit_trail import LOGGER, record
 from libs.common.settings import ConfigurationError
-from libs.common.telemetry import configure_logging
 from tests.unit.keyrings import plain_settings
 
 

@@ -11,9 +11,8 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from libs.common.keys import secret_kid, signing_key
-from libs.common.settings import ConfigurationError, Settings
-from libs.common.tokens import (
+from libs.common.security.keys import secret_kid, signing_key
+from libs.common.security.tokens import (
     LEEWAY,
     MAX_TOKEN_BYTES,
     InvalidToken,
@@ -21,6 +20,7 @@ from libs.common.tokens import (
     TokenVerifier,
     valid_subject,
 )
+from libs.common.settings import ConfigurationError, Settings
 from tests.unit.keyrings import (
     SECRET,
     new_private_key,
@@ -334,7 +334,7 @@ async def test_a_token_that_comes_with_every_chunk_is_verified_once(
 async def test_a_token_that_was_verified_ends_all_the_same(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     verifier, token = TokenVerifier(settings), forge(settings)
     end = float((await verifier.verify(token)).expires_at)
-    monkeypatch.setattr("libs.common.tokens.SystemClock.time", lambda _: end)
+    monkeypatch.setattr("libs.common.security.tokens.SystemClock.time", lambda _: end)
     with pytest.raises(InvalidToken, match="expired"):
         await verifier.verify(token)
 

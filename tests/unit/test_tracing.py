@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 from structlog.testing import capture_logs
 
+from libs.common.observability.tracing import current_traceparent, record_with, span, wanted
 from libs.common.settings import ConfigurationError, Settings
-from libs.common.tracing import current_traceparent, record_with, span, wanted
 from services.embedded.app import build_app
 from tests.unit.ingest.conftest import app, device, http
 from tests.unit.ingest.running import make_settings
@@ -48,23 +48,30 @@ def below(spans: Mapping[int, ReadableSpan], one: ReadableSpan) -> list[str]:
     return names
 
 
+async def sent_in_two_chunks(device: Device, recorded: InMemorySpanExporter) -> None:
+    """Send a file whose second chunk makes the assembler work; wait until it did."""
+    accepted(await device.chunk("drive.bin", b"hello", 0, 2))
+    accepted(await device.chunk("drive.bin", b"hello", 2, headers=TRACEPARENT))
+    await until(lambda: "process hiper.ChunkReceived.v1" in {one.name for one in recorded.get_finished_spans()})
+
+
 async def test_one_trace_leads_from_the_request_through_the_bus_to_the_file(
     device: Device, recorded: InMemorySpanExporter
 ) -> None:
-    accepted(await device.chunk("drive.bin", b"hello", headers=TRACEPARENT))
-    await until(lambda: "process hiper.ChunkReceived.v1" in {one.name for one in recorded.get_finished_spans()})
+    await sent_in_two_chunks(device, recorded)
     mine = [one for one in recorded.get_finished_spans() if one.context and f"{one.context.trace_id:032x}" == TRACE]
     spans = {one.context.span_id: one for one in mine if one.context}
     ways = {one.name: below(spans, one)[1:] for one in mine}
     request, publish = "POST /upload", "publish hiper.ChunkReceived.v1"
-    steps = ("receive", "turn", "look", "settle", "compare", "store", "acknowledge")
+    steps = ("receive", "turn", "look", "compare", "store", "acknowledge")
     assert [ways[f"chunk {name}"] for name in steps] == [[request]] * len(steps)
     assert ways[publish] == ["chunk acknowledge", request]
     handled = ["process hiper.ChunkReceived.v1", publish, "chunk acknowledge", request]
     assert ways["file advance"] == handled
-    for step in ("finish", "clean_up"):  # of a file of one chunk nothing is to be assembled
-        assert ways[f"file {step}"] == ["file advance", *handled]
-    assert ways["publish hiper.FileCompleted.v1"] == ["file clean_up", "file advance", *handled]
+    assert ways["file assemble"] == ["file advance", *handled]
+    for step in ("finish", "clean_up"):
+        assert ways[f"file {step}"] == ["file assemble", "file advance", *handled]
+    assert ways["publish hiper.FileCompleted.v1"] == ["file assemble", "file advance", *handled]
 
 
 async def test_a_stranger_does_not_choose_the_trace(tmp_path: Path, recorded: InMemorySpanExporter) -> None:
@@ -77,8 +84,7 @@ async def test_a_stranger_does_not_choose_the_trace(tmp_path: Path, recorded: In
 
 
 async def test_spans_say_what_they_are_about(device: Device, recorded: InMemorySpanExporter) -> None:
-    accepted(await device.chunk("drive.bin", b"hello", headers=TRACEPARENT))
-    await until(lambda: "process hiper.ChunkReceived.v1" in {one.name for one in recorded.get_finished_spans()})
+    await sent_in_two_chunks(device, recorded)
     named = {one.name: one for one in recorded.get_finished_spans()}
     request, process = named["POST /upload"], named["process hiper.ChunkReceived.v1"]
     assert request.kind is SpanKind.SERVER

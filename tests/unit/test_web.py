@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 from structlog.testing import capture_logs
 
-from libs.common.jwks import KeysUnavailable
 from libs.common.problems import Kind, Problem
-from libs.common.store import StoreFull, StoreUnavailable
+from libs.common.security.jwks import KeysUnavailable
+from libs.common.storage import StoreFull, StoreUnavailable
 from libs.common.web import create_app, problem_responses
 from libs.common.web.app import installed_version
 from tests.unit.keyrings import plain_settings

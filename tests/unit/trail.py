@@ -6,7 +6,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from libs.common.audit_trail import STREAM
+from libs.common.security.audit_trail import STREAM
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from tests.unit.core.hooked_store import Crash
+from tests.uploads.hooked_store import Crash
 from tests.uploads.world import Node, World, open_world
 
 

@@ -1,9 +1,13 @@
 """How often the store is asked: each request costs the device time and the operator money."""
 
-from libs.common.events import ChunkReceived
-from libs.common.store import LEASE
+import asyncio
+
+from libs.common.bus.events import ChunkReceived, FileCompleted
+from libs.common.files.extents import Extent
+from libs.common.storage import LEASE
+from libs.common.uploads.sweeping import store_time
 from tests.uploads.uploads import DATA, TOTAL
-from tests.uploads.world import FILE, Node, World, content
+from tests.uploads.world import FILE, STALE, Node, World, content
 
 
 def calls(node: Node) -> list[str]:
@@ -15,6 +19,14 @@ async def test_a_file_in_one_request_costs_two_reads_of_the_record_and_one_put(w
     await node.send(0, DATA[:8], 8)
     assert calls(node) == ["fetch uploads", "put files", "fetch uploads"]
     assert await world.left() == []
+
+
+async def test_and_nothing_afterwards(world: World, node: Node) -> None:
+    """No event of it wakes the assembler, and a sweep finds nothing."""
+    await node.send(0, DATA[:8], 8)
+    assert [type(event) for event in world.events] == [FileCompleted]
+    assert not any(event.wakes_assembler for event in world.events)
+    assert await node.janitor.sweep(await store_time(world.temp) + STALE, dry_run=False) == []
 
 
 async def test_opening_an_upload_costs_four_requests(node: Node) -> None:
@@ -50,6 +62,14 @@ async def test_a_file_of_many_parts_costs_three_requests_a_part_and_twelve_more(
     assert await world.left() == []
 
 
+async def test_chunks_that_a_device_sends_at_once_share_one_conditional_read_a_lease(world: World, node: Node) -> None:
+    await node.send(0, DATA[:4], TOTAL)
+    await world.clock.sleep(LEASE + 0.1)
+    node.hooks.calls.clear()
+    await asyncio.gather(*(node.send(at, DATA[at : at + 4], TOTAL) for at in range(4, TOTAL, 4)))
+    assert sorted(calls(node)) == ["fetch uploads", *["put chunks"] * 4]
+
+
 async def test_a_status_costs_three_requests(world: World, node: Node) -> None:
     await node.send(0, DATA[:4], TOTAL)
     reader = world.node()
@@ -57,21 +77,53 @@ async def test_a_status_costs_three_requests(world: World, node: Node) -> None:
     assert calls(reader) == ["fetch uploads", "list chunks", "fetch uploads"]
 
 
-async def test_a_range_of_a_complete_file_costs_one_request_within_a_lease(world: World, node: Node) -> None:
+async def test_a_status_of_a_complete_file_costs_three_requests(world: World, node: Node) -> None:
     await node.send(0, DATA[:8], 8)
     reader = world.node()
-    state = await reader.reader.state(FILE)
-    assert len(reader.hooks.calls) == 3
+    await reader.reader.state(FILE)
+    assert calls(reader) == ["fetch uploads", "stat files", "fetch uploads"]
+
+
+async def test_a_status_of_a_parked_upload_costs_three_requests(world: World, node: Node) -> None:
+    await node.send(0, DATA[:4], TOTAL)
+    await node.park()
+    reader = world.node()
+    await reader.reader.state(FILE)
+    assert calls(reader) == ["fetch uploads", "list chunks", "fetch uploads"]
+
+
+async def test_a_range_of_a_complete_file_costs_one_request(world: World, node: Node) -> None:
+    await node.send(0, DATA[:8], 8)
+    reader = world.node()
+    await read_range(reader)
     reader.hooks.calls.clear()
-    assert await reader.reader.state(FILE) == state
-    assert calls(reader) == []
+    for _ in range(3):
+        await read_range(reader)
+    assert calls(reader) == ["get files"] * 3
+
+
+async def test_and_two_more_in_each_lease(world: World, node: Node) -> None:
+    await node.send(0, DATA[:8], 8)
+    reader = world.node()
+    await read_range(reader)
+    await world.clock.sleep(LEASE + 0.1)
+    reader.hooks.calls.clear()
+    await read_range(reader)
+    assert calls(reader) == ["fetch uploads", "stat files", "fetch uploads", "get files"]
+
+
+async def read_range(reader: Node) -> None:
+    state = await reader.reader.state(FILE)
+    assert b"".join([block async for block in reader.reader.blocks(state, Extent(2, 6))]) == DATA[2:6]
 
 
 async def test_two_replicas_without_affinity_put_each_chunk_once(world: World) -> None:
+    """And one that begins beyond what a replica knows to be stored costs it one listing of that part."""
     nodes = [world.node(), world.node()]
     data = content(80)
     for at in range(0, 80, 4):
         await nodes[at // 4 % 2].send(at, data[at : at + 4], len(data))
     for node in nodes:
         assert node.hooks.count("put", "chunks/") == 10
-        assert node.hooks.count("list", "chunks/") <= 11  # one for each chunk that begins beyond what it knows
+        assert node.hooks.count("list", "chunks/") <= 11
+        assert node.hooks.count("fetch") <= 3

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.events import FileCompleted, FileRejected, PartialFileMoved
-from libs.common.extents import Extent
+from libs.common.bus.events import FileCompleted, FileRejected, PartialFileMoved
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind
-from libs.common.store import LEASE, list_all
+from libs.common.storage import LEASE, list_all
 from libs.common.uploads.layout import rejected_prefix
 from libs.common.uploads.pins import Pin
-from libs.common.uploads.tidying import KEPT_CLOSED, UNNAMED
-from tests.uploads.crashes import after_each_crash
+from libs.common.uploads.records import SLACK
+from libs.common.uploads.runs import UNNAMED
+from libs.common.uploads.sweeping import Need, store_time
+from libs.common.uploads.tidying import KEPT_CLOSED
+from tests.uploads.crashes import after_each_crash, crash
+from tests.uploads.hooked_store import Crash
 from tests.uploads.uploads import DATA, OTHER, TOTAL, WRONG, park_first, runs, upload_all, upload_gap
 from tests.uploads.world import FILE, Node, World, content, refused
 
@@ -69,6 +73,23 @@ class TestParking:
         assert await runs(world) == []
         await node.work()
         assert await world.final() == DATA
+
+    async def test_runs_that_took_long_to_write_are_not_named(self, world: World, node: Node) -> None:
+        """A sweep takes runs that no record names for garbage once they are old."""
+        await upload_gap(world)
+        node.hooks.on("put", "partials/", lambda: world.clock.sleep(UNNAMED))
+        assert not await node.parker.park(FILE, -1e9)
+        assert (await world.record()).runs == ()
+        await node.park()
+        assert await runs(world) == [Extent(0, 11), Extent(0, 11), Extent(13, 20), Extent(13, 20)]
+        await swept(world)
+        assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
+
+    async def test_an_upload_whose_runs_take_hours_to_write_is_parked(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        node.hooks.on("put", "partials/", lambda: world.clock.sleep(3 * 3600.0))
+        assert await node.parker.park(FILE, -1e9)
+        assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
 
     async def test_wherever_a_parker_dies_no_byte_is_lost(self, tmp_path: Path) -> None:
         async for world in after_each_crash(tmp_path, upload_gap, Node.park):
@@ -161,6 +182,29 @@ class TestRejecting:
         await swept(world)
         assert await world.keys() == []
 
+    async def test_a_delete_is_pinned_to_the_upload_that_was_rejected(self, world: World, node: Node) -> None:
+        session = (await node.send_all(DATA, declared=WRONG)).session
+        await node.work()
+        await refused(Kind.PRECONDITION_FAILED, node.canceller.cancel(FILE, Pin(match=frozenset({"another"}))))
+        assert await list_all(world.perm, rejected_prefix(FILE))
+        for _ in range(2):
+            await node.canceller.cancel(FILE, Pin(match=frozenset({session})))
+
+    async def test_bytes_that_took_long_to_copy_are_copied_again(self, world: World, node: Node) -> None:
+        """A sweep takes copies that no record names for garbage once they are old."""
+        await node.send_all(DATA, declared=WRONG)
+        rejecter = world.node()
+
+        async def sweep() -> None:
+            await world.clock.sleep(UNNAMED + 1)
+            await node.janitor.sweep(await store_time(world.temp), needs=frozenset({Need.GARBAGE}), dry_run=False)
+
+        rejecter.hooks.on("complete_multipart", "rejected/", sweep, when="after")
+        await rejecter.work()
+        kept = await list_all(world.perm, rejected_prefix(FILE))
+        assert sum(info.size for info in kept) == TOTAL
+        await refused(Kind.REJECTED, node.reader.state(FILE))
+
     async def test_wherever_a_rejecter_dies_the_file_is_rejected(self, tmp_path: Path) -> None:
         async def prepare(world: World) -> None:
             await world.node().send_all(DATA, declared=WRONG)
@@ -188,6 +232,25 @@ class TestFinishing:
             assert await world.final() == data
             assert await world.left() == []
             assert len(world.open_uploads()) <= 1, "one that was not recorded stays until the store purges it"
+
+    @pytest.mark.parametrize("rejected_before", [False, True])
+    async def test_a_sweep_tells_of_a_file_whose_assembler_died_before_it_told(
+        self, world: World, node: Node, rejected_before: bool
+    ) -> None:
+        if rejected_before:
+            await node.send_all(DATA, declared=WRONG)
+            await node.work()
+        session = (await node.send_all(DATA[:8])).session
+        dying = world.node()
+        dying.hooks.on("put", "=record", crash, when="after")
+        with pytest.raises(Crash):
+            await dying.work()
+        assert world.told(FileCompleted) == []
+        for _ in range(3):
+            await world.clock.sleep(LEASE + SLACK + 1)
+            await node.janitor.sweep(await store_time(world.temp), dry_run=False)
+        (event,) = world.told(FileCompleted)
+        assert (event.id, event.data.total_size) == (session, 8)
 
     async def test_wherever_a_replica_dies_what_it_acknowledged_stays(self, tmp_path: Path) -> None:
         async def nothing(world: World) -> None:

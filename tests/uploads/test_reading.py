@@ -1,13 +1,15 @@
 """Reading what is there, whatever happens to it meanwhile."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.extents import Extent
-from libs.common.layout import FileId
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind
-from libs.common.store import LEASE, ObjectNotFound
+from libs.common.storage import LEASE, ObjectNotFound
+from libs.common.uploads.layout import FileId
+from libs.common.uploads.pins import NO_PIN
 from libs.common.uploads.states import FileState
 from tests.uploads.uploads import DATA, OTHER, TOTAL, upload_gap
 from tests.uploads.world import FILE, Node, World, refused
@@ -95,3 +97,24 @@ async def test_bytes_of_a_file_that_took_its_place_are_not_given(world: World, n
     await world.perm.put("files/device-1/log.bin", OTHER[:8], metadata={"session": "another"})
     with pytest.raises(ObjectNotFound):
         await bytes_of(node, state, 0, 8)
+
+
+async def test_a_name_is_not_found_only_once_no_replica_can_acknowledge_a_chunk_of_it(world: World, node: Node) -> None:
+    await node.send(0, DATA[:4], TOTAL)
+    await node.canceller.end(FILE, NO_PIN)  # and its answer comes a lease later
+    began = world.clock.now
+    await refused(Kind.NOT_FOUND, world.node().reader.state(FILE))
+    assert world.clock.now - began >= LEASE
+
+
+async def test_a_file_that_is_deleted_while_its_status_is_asked_for_is_not_shown(world: World, node: Node) -> None:
+    """A file without a record counts, but only if there is no record afterwards either: it may not have been
+    acknowledged."""
+    await node.send(0, DATA[:8], 8)
+    reader = world.node()
+    gate = reader.hooks.hold("stat", "files/", when="after")
+    asking = asyncio.create_task(reader.reader.state(FILE))
+    await gate.reached.wait()
+    await node.canceller.end(FILE, NO_PIN)
+    gate.opened.set()
+    await refused(Kind.NOT_FOUND, asking)

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from libs.common.store import LEASE, StoreUnavailable
+from libs.common.storage import LEASE, StoreUnavailable
 from libs.common.uploads.layout import file_key, record_key
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import SLACK, Records, session_of
-from tests.unit.core.hooked_store import When
+from tests.uploads.hooked_store import When
 from tests.uploads.world import FILE, Node, World
 
 OPENING = Record(state="opening", version="", session="s1")

@@ -1,17 +1,19 @@
 """The sweep: what it finds, in one pass, and what is done about it."""
 
+import os
+
 import pytest
 
-from libs.common.events import SessionStale, SessionStalled
-from libs.common.extents import Extent
-from libs.common.layout import FileId
-from libs.common.store import read
-from libs.common.uploads.layout import record_key, run_key
+from libs.common.bus.events import SessionStale, SessionStalled
+from libs.common.files.extents import Extent
+from libs.common.storage import LEASE, list_all, read
+from libs.common.uploads.layout import FileId, record_key, rejected_prefix, run_key
 from libs.common.uploads.owned import records_of
 from libs.common.uploads.records import SLACK
+from libs.common.uploads.runs import UNNAMED
 from libs.common.uploads.sweeping import Need, Sweep, findings, store_time
-from libs.common.uploads.tidying import KEPT_CLOSED, UNNAMED
-from tests.uploads.uploads import DATA, TOTAL, upload_all, upload_gap
+from libs.common.uploads.tidying import KEPT_CLOSED
+from tests.uploads.uploads import DATA, TOTAL, WRONG, runs, upload_all, upload_gap
 from tests.uploads.world import AGES, FILE, STALE, Node, World
 
 
@@ -21,7 +23,7 @@ async def found(world: World, *, after: float) -> list[tuple[Need, str]]:
     now = await store_time(world.temp)
     return [
         (finding.need, finding.file.filename)
-        async for swept in Sweep(world.temp).names()
+        async for swept in Sweep(world.temp).names(now)
         for finding in findings(swept, now, AGES)
     ]
 
@@ -60,7 +62,7 @@ class TestFindings:
         names = ["a", "a b", "a-b", "a.b", "a0", "b"]
         for name in names:
             await node.send(0, DATA[:4], TOTAL, file=FileId("car", name))
-        swept = [swept async for swept in Sweep(world.temp).names()]
+        swept = [swept async for swept in Sweep(world.temp).names(await store_time(world.temp))]
         assert sorted(each.file.filename for each in swept) == sorted(names)
         assert all(each.upload and each.durable.total() == 4 for each in swept)
 
@@ -74,14 +76,36 @@ class TestFindings:
 
     async def test_a_record_is_read_again_only_when_it_changed(self, world: World, node: Node) -> None:
         await node.send(0, DATA[:4], TOTAL)
+        await world.clock.sleep(5)
         watcher = world.node()
         sweep = Sweep(watcher.buckets.temp)
         for _ in range(3):
-            assert [each.file async for each in sweep.names()] == [FILE]
+            assert [each.file async for each in sweep.names(await store_time(world.temp))] == [FILE]
         assert watcher.hooks.count("get") == 1
         await node.cancel()
-        assert [each.file async for each in sweep.names()] == [FILE]
+        assert [each.file async for each in sweep.names(await store_time(world.temp))] == [FILE]
         assert watcher.hooks.count("get") == 2
+
+    async def test_a_record_that_changed_twice_in_the_second_that_the_store_tells_is_read_again(
+        self, world: World, node: Node
+    ) -> None:
+        await node.send(0, DATA[:4], TOTAL)
+        path = world.root / "temp" / record_key(FILE)
+        sweep, date = Sweep(world.temp), path.stat().st_mtime
+        assert [each.record async for each in sweep.names(await store_time(world.temp))] == [await world.record()]
+        await node.records.change(await world.look(), state="closed", session="")
+        os.utime(path, (date, date))
+        await world.clock.sleep(5)
+        assert [each.record async for each in sweep.names(await store_time(world.temp))] == [await world.record()]
+
+    async def test_multipart_uploads_of_no_use_do_not_keep_a_file_from_being_finished(
+        self, world: World, node: Node
+    ) -> None:
+        """The recovery sweep, which comes often, looks at what is stalled alone."""
+        await upload_gap(world)
+        await node.park()
+        await node.send(11, DATA[11:13], TOTAL)
+        assert await found(world, after=AGES.grace) == [(Need.GARBAGE, "log.bin"), (Need.STALLED, "log.bin")]
 
 
 class TestActing:
@@ -116,12 +140,12 @@ class TestActing:
         assert len(await world.left()) == 2
         assert (await node.reader.state(FILE)).offset == 4
 
-    async def test_runs_that_no_record_names_go_after_an_hour(self, world: World, node: Node) -> None:
+    async def test_runs_that_no_record_names_go_after_a_day(self, world: World, node: Node) -> None:
         await upload_gap(world)
         await node.park()
         session = (await world.record()).session
-        for key in (run_key(FILE, session, (await world.record()).part_extent(0)), run_key(FILE, "gone", Extent(0, 1))):
-            await world.perm.put(key, b"of a parker that died")
+        for of, extent in ((session, Extent(0, 8)), ("0123456789abcdef", Extent(0, 1))):
+            await world.perm.put(run_key(FILE, of, extent), b"of a parker that died")
         await node.janitor.sweep(await store_time(world.temp), dry_run=False)
         assert len(await world.keys()) == 5
         await world.clock.sleep(UNNAMED + 1)
@@ -129,10 +153,29 @@ class TestActing:
         assert len(await world.keys()) == 3
         assert (await node.reader.state(FILE)).durable.total() == 18
 
+    async def test_a_run_that_came_late_goes_although_its_session_was_rejected(self, world: World, node: Node) -> None:
+        session = (await node.send_all(DATA, declared=WRONG)).session
+        await node.work()
+        await world.perm.put(run_key(FILE, session, Extent(0, 4)), b"late")
+        await world.clock.sleep(UNNAMED + 1)
+        await node.janitor.sweep(await store_time(world.temp), dry_run=False)
+        assert await runs(world) == []
+        assert await list_all(world.perm, rejected_prefix(FILE))
+
+    async def test_what_is_parked_is_read_once_however_many_sweeps_come(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        await node.park()
+        await node.work()
+        await world.clock.sleep(UNNAMED + 1)
+        janitor = world.node()
+        for _ in range(3):
+            assert await janitor.janitor.sweep(await store_time(world.temp), dry_run=False) == []
+        assert janitor.hooks.count("get") + janitor.hooks.count("fetch") == 1
+
     async def test_a_closed_record_goes_when_nothing_is_left_to_be_said(self, world: World, node: Node) -> None:
         await node.send(0, DATA[:8], 8)
         await node.cancel()
-        await world.clock.sleep(SLACK)
+        await world.clock.sleep(LEASE + SLACK)
         await node.work()
         assert await world.left(), "a file that comes late is met by it"
         await world.clock.sleep(KEPT_CLOSED + 1)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from libs.common.problems import Kind
-from libs.common.store import LEASE, StoreUnavailable
-from tests.unit.core.hooked_store import When
+from libs.common.storage import LEASE, StoreUnavailable
+from tests.uploads.hooked_store import When
 from tests.uploads.world import Node, World, refused
 
 TOTAL = 20
@@ -73,8 +73,8 @@ class TestLease:
         await gate.reached.wait()
         await world.node().cancel()
         gate.opened.set()
-        ack = await sending  # by an upload of its own, which began after the DELETE
-        assert ack.session == (await world.record()).session
+        await refused(Kind.CLOSING, sending)
+        assert (await world.record()).state == "closed"
 
     async def test_a_request_whose_own_upload_ended_does_not_open_another(self, world: World, node: Node) -> None:
         """It may be late: a device that cancelled must not find its upload open again."""

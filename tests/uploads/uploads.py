@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from libs.common.extents import Extent
-from libs.common.store import list_all
+from libs.common.files.extents import Extent
+from libs.common.storage import list_all
 from libs.common.uploads.layout import parse_run_key, partials_root
 from tests.uploads.world import FILE, World, content
 

@@ -12,19 +12,16 @@ from unittest.mock import patch
 
 import pytest
 
+from libs.common.bus.events import Event, SessionData, SessionStalled, subject
 from libs.common.bus.memory import MemoryBus
 from libs.common.clock import Clock
-from libs.common.events import Event, SessionData, SessionStalled, subject
-from libs.common.extents import Extent
-from libs.common.layout import FileId
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, list_all, read
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import Buckets, list_all, read
+from libs.common.storage.filesystem import FilesystemStore
 from libs.common.uploads.assembling import Assembler as Maker
 from libs.common.uploads.cancelling import Canceller
-from libs.common.uploads.handling import Assembler
-from libs.common.uploads.layout import chunk_key, file_key
-from libs.common.uploads.nudging import Janitor
+from libs.common.uploads.layout import FileId, chunk_key, file_key
 from libs.common.uploads.parking import Parker
 from libs.common.uploads.payload import Payload
 from libs.common.uploads.pins import NO_PIN, Pin
@@ -33,7 +30,9 @@ from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records
 from libs.common.uploads.sweeping import Ages
 from libs.common.uploads.writing import Ack, Chunk, ChunkWriter
-from tests.unit.core.hooked_store import Hooks
+from services.assembler.handling import Assembler
+from services.janitor.sweeping import Janitor
+from tests.uploads.hooked_store import Hooks
 
 T = TypeVar("T")
 PART = 8  # bytes in a part of these tests
@@ -84,7 +83,7 @@ class World:
         return Node(self, clock or self.clock, limit)
 
     async def look(self, file: FileId = FILE) -> Look:
-        return await Records(self.buckets, self.clock).look(file)
+        return await Records(self.buckets, self.clock).read(file)
 
     async def record(self, file: FileId = FILE) -> Record:
         """The record of a name that has one."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from libs.common.events import Event
+from libs.common.bus.events import Event
 
 Handler = Callable[[Event], Awaitable[None]]
 

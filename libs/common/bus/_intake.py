@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from libs.common.bus import Handler, Limits, Poison
 from libs.common.bus._metrics import DEAD_LETTERED, DELIVERED, FAILED, HANDLE_DURATION
 from libs.common.bus._tracing import handling
-from libs.common.events import EVENTS, Event
-from libs.common.tracing import trace_ids
+from libs.common.bus.events import EVENTS, Event
+from libs.common.observability.tracing import trace_ids
 
 log = structlog.get_logger(__name__)
 

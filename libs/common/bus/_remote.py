@@ -14,9 +14,8 @@ from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import ConnectionLost, either, keep
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
-from libs.common.events import Event, routing_key
-from libs.common.preparing import REFUSALS, GiveUp
-from libs.common.settings import ConfigurationError
+from libs.common.bus.events import Event, routing_key
+from libs.common.settings import REFUSALS, ConfigurationError, GiveUp
 
 log = structlog.get_logger(__name__)
 

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 
 from opentelemetry.trace import Span, SpanKind
 
-from libs.common.events import Event
-from libs.common.tracing import continued, current_traceparent, span
+from libs.common.bus.events import Event
+from libs.common.observability.tracing import continued, current_traceparent, span
 
 
 def publishing(event: Event) -> AbstractContextManager[Span]:

@@ -13,7 +13,7 @@ from libs.common.bus._intake import Intake
 from libs.common.bus._metrics import CONFIRMED, DROPPED, PUBLISHED
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
-from libs.common.events import EVENTS, Event, routing_key
+from libs.common.bus.events import EVENTS, Event, routing_key
 
 log = structlog.get_logger(__name__)
 

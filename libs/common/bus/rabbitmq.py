@@ -29,8 +29,8 @@ from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import cancelled
 from libs.common.bus._remote import RemoteBus
 from libs.common.bus._topology import Topology
-from libs.common.events import ASSEMBLER_TYPES
-from libs.common.preparing import GiveUp
+from libs.common.bus.events import ASSEMBLER_TYPES
+from libs.common.settings import GiveUp
 
 log = structlog.get_logger(__name__)
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
-from libs.common.layout import FileId
-from libs.common.store import (
+from libs.common.storage import (
     LEASE,
     Buckets,
     ConditionFailed,
+    Fence,
     FenceExpired,
     KeyTaken,
     ObjectInfo,
@@ -21,25 +21,27 @@ from libs.common.store import (
     list_all,
 )
 from libs.common.uploads.known import KnownParts
-from libs.common.uploads.layout import chunks_prefix, file_key, runs_prefix
-from libs.common.uploads.outcomes import about, completed
+from libs.common.uploads.layout import FileId, chunks_prefix, file_key, runs_prefix
+from libs.common.uploads.outcomes import About, completed, metadata
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import SLACK, Look, Records, session_of
 from libs.common.uploads.rejecting import Rejecter
 from libs.common.uploads.stock import (
     Source,
+    Stock,
     body,
     chunks_of_part,
-    contradiction,
+    contradicting,
     coverage,
     full_parts,
     runs_of,
     stream,
     take_stock,
 )
-from libs.common.watch import UNWATCHED, Watch
+from libs.common.uploads.watch import UNWATCHED, Watch
 
 CONTRADICTS = "Two requests stored different bytes for one range."
+BEYOND = "Bytes were stored beyond the total size."
 MISMATCH = "The bytes did not match the declared Repr-Digest."
 FOLDER = "The store refuses the name: it is a folder of another file, or a file is a folder of it."
 
@@ -53,7 +55,7 @@ class Assembler:
         self._clock = clock
         self._watch = watch
         self._records = Records(buckets, clock)
-        self._rejecter = Rejecter(buckets, bus, self._records, watch)
+        self._rejecter = Rejecter(buckets, bus, clock, self._records, watch)
         self._known = KnownParts()
 
     async def advance(self, file: FileId, hint: Sequence[int] | None = None, *, told_all: bool = True) -> bool:
@@ -62,45 +64,12 @@ class Assembler:
         another process was faster. Raises StoreUnavailable, ObjectNotFound and UploadNotFound: likewise."""
         seen = await self._records.look(file)
         record = seen.record
-        if record and record.state == "opening":
-            await self._records.settle(seen)
-            return False
         if not record or record.state != "open":
             return True
         with self._watch.step("assemble"):
             if record.is_single:
-                return await self._advance_single(seen, record)
+                return await self._make(seen.file, record, {})
             return await self._advance_parts(seen, record, hint, told_all=told_all)
-
-    # -- a file of one part at most
-
-    async def _advance_single(self, seen: Look, record: Record) -> bool:
-        stock = await take_stock(self._buckets, seen.file, record)
-        whole = record.whole
-        if whole is None or not stock.durable.covers(whole):
-            return True
-        if await contradiction(stock.sources, whole):
-            return await self._rejecter.reject(seen, record, CONTRADICTS)
-        computed = await self._sha256(record, stock.sources)
-        ready = await self._right(seen.file, record)
-        if not ready:
-            return False
-        if computed != record.digest:
-            return await self._rejecter.reject(ready, record, MISMATCH, computed)
-        content = stream(stock.sources, whole) if whole.length else b""
-        try:
-            with self._watch.step("finish"):
-                await self._buckets.perm.put(
-                    file_key(seen.file), content, absent=True, fence=ready.fence,
-                    content_type=record.content_type, metadata=about(record.session, record.digest),
-                )  # fmt: skip
-        except KeyTaken:
-            return await self._rejecter.reject(ready, record, FOLDER)
-        except (StoreFull, StoreRefused):
-            raise
-        except (ConditionFailed, FenceExpired, StoreUnavailable):
-            pass  # the file tells
-        return await self._finish(seen.file, record)
 
     # -- a file of many parts
 
@@ -138,7 +107,7 @@ class Assembler:
         try:
             upload = await self._buckets.perm.create_multipart(
                 key, part_size=record.part_size, content_type=record.content_type,
-                metadata=about(record.session, record.digest),
+                metadata=metadata(record.session, record.digest, record.labels),
             )  # fmt: skip
         except KeyTaken:
             return await self._rejecter.reject(seen, record, FOLDER)
@@ -176,38 +145,33 @@ class Assembler:
                 return False
         self._known.forget(upload)
         for part in full:
-            extent = record.part_extent(part)
-            if await contradiction(sources, extent):
-                return await self._reject_contradiction(seen, record)
-            parts[part] = await self._buckets.perm.put_part(key, upload, part + 1, body(sources, extent))
+            put = body(sources, record.part_extent(part))
+            parts[part] = await self._buckets.perm.put_part(key, upload, part + 1, put)
         self._known.keep(upload, parts)
         if record.total_size is None or len(parts) < record.part_count:
             return True
-        return await self._complete(seen.file, record, parts)
+        return await self._make(seen.file, record, parts)
 
-    async def _reject_contradiction(self, seen: Look, record: Record) -> bool:
-        """Only when all bytes are there: until then other replicas acknowledge bytes that have to be kept too."""
-        stock = await take_stock(self._buckets, seen.file, record, every=True)
-        if not record.whole or not stock.durable.covers(record.whole):
+    # -- both
+
+    async def _make(self, file: FileId, record: Record, parts: dict[int, PartInfo]) -> bool:
+        """Make the file once all its bytes are there and agree. `parts`: of its multipart upload; none for a file of
+        one part, which is put."""
+        stock = await take_stock(self._buckets, file, record, every=True)
+        if record.whole is None or not stock.durable.covers(record.whole):
             return True
-        return await self._rejecter.reject(seen, record, CONTRADICTS)
-
-    async def _complete(self, file: FileId, record: Record, parts: dict[int, PartInfo]) -> bool:
-        computed = ""
-        if record.digest:
-            stock = await take_stock(self._buckets, file, record, every=True)
-            computed = await self._sha256(record, stock.sources)
+        flaw = await _flaw(record, stock)  # parts were put as they came, of any source
+        computed = await self._sha256(record, stock.sources)
         ready = await self._right(file, record)
         if not ready:
             return False
+        if flaw:
+            return await self._rejecter.reject(ready, record, flaw)
         if computed != record.digest:
             return await self._rejecter.reject(ready, record, MISMATCH, computed)
-        ordered = [parts[part] for part in sorted(parts)]
         try:
             with self._watch.step("finish"):
-                await self._buckets.perm.complete_multipart(
-                    file_key(file), record.assembly, ordered, absent=True, fence=ready.fence
-                )
+                await self._put(file, record, parts, stock.sources, ready.fence)
         except KeyTaken:
             return await self._rejecter.reject(ready, record, FOLDER)
         except (StoreFull, StoreRefused):
@@ -216,7 +180,19 @@ class Assembler:
             pass  # the file tells
         return await self._finish(file, record)
 
-    # -- both
+    async def _put(
+        self, file: FileId, record: Record, parts: dict[int, PartInfo], sources: Sequence[Source], fence: Fence
+    ) -> None:
+        key, perm = file_key(file), self._buckets.perm
+        if not record.is_single:
+            ordered = [parts[part] for part in sorted(parts)]
+            await perm.complete_multipart(key, record.assembly, ordered, absent=True, fence=fence)
+            return
+        content = stream(sources, record.part_extent(0)) if record.total_size else b""
+        await perm.put(
+            key, content, absent=True, fence=fence, content_type=record.content_type,
+            metadata=metadata(record.session, record.digest, record.labels),
+        )  # fmt: skip
 
     async def _sha256(self, record: Record, sources: Sequence[Source]) -> str:
         """The digest of the bytes in hex where one is declared, else empty. Raises ObjectNotFound where they moved."""
@@ -243,7 +219,7 @@ class Assembler:
 
     async def _finish(self, file: FileId, made: Record) -> bool:
         """Complete is what has a file of its own after the quiet time, on a record that did not change since. `made`:
-        the record by which the file was made."""
+        a record of the upload that the file was made of, by this process or another one."""
         seen = await self._records.look(file)
         record = seen.record
         if not record or (record.state, record.session) != ("open", made.session):
@@ -257,7 +233,7 @@ class Assembler:
             # Left by a whole file at once that was not acknowledged, or by a process that died.
             await self._records.delete_file(seen)
             return False
-        if record.digest != made.digest and await self._file_sha256(done) != record.digest:
+        if record.digest != done.metadata.get("digest", "") and await self._file_sha256(done) != record.digest:
             return await self._rejecter.reject(seen, record, MISMATCH)  # it was declared while the file was made
         return await self._finished(seen, record, done)
 
@@ -272,17 +248,20 @@ class Assembler:
         """The file is there: say so in the record, tell it, then delete what it replaces, the record last."""
         now = seen.store_time(self._clock.monotonic())
         closed = await self._records.change(
-            seen, state="closed", file=record.session, session="", removing=0.0 if record.kept else now + LEASE + SLACK,
+            seen, state="closed", file=record.session, session="", removing=now + LEASE + SLACK,
             runs=(), assembly="", aborts=record.uploads, parked_at=None,
         )  # fmt: skip
         if not closed:
             return False
-        event = completed(seen.file, record.session, done.size, record.digest, record.content_type, "/hiper/assembler")
+        self._known.forget(record.assembly)
+        event = completed(seen.file, About.of(done), "/hiper/assembler")
         self._bus.publish(event)
         self._watch.told(event)
         with self._watch.step("clean_up"):
             await self._dispose(seen.file, record, done)
-        if not record.kept:  # else it is what names the rejected bytes
+        if record.kept:  # it is what names the rejected bytes
+            await self._records.change(closed, removing=0.0)
+        else:
             await self._records.delete_announced(closed, now)
         return True
 
@@ -297,6 +276,13 @@ class Assembler:
             await self._buckets.perm.delete_many([info.key for info in runs])
         for upload in record.uploads:
             await self._buckets.perm.abort_multipart(file_key(file), upload)
+
+
+async def _flaw(record: Record, stock: Stock) -> str:
+    """Why no file can be made of stored bytes, because a device contradicted itself; empty where it did not."""
+    if record.total_size is not None and any(source.extent.end > record.total_size for source in stock.sources):
+        return BEYOND
+    return CONTRADICTS if await contradicting(stock.sources) else ""
 
 
 def _aim(record: Record) -> tuple[str, str, str]:

@@ -1,17 +1,30 @@
 """Cancelling an upload, or deleting a file."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from libs.common.bus import EventBus
+from libs.common.bus.events import SessionCancelled, SessionData, subject
 from libs.common.clock import Clock
-from libs.common.events import SessionCancelled, SessionData, subject
-from libs.common.layout import FileId
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, StoreUnavailable
+from libs.common.storage import Buckets, ObjectInfo, StoreUnavailable
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.pins import Pin
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records, session_of
-from libs.common.watch import UNWATCHED, Watch
+from libs.common.uploads.watch import UNWATCHED, Watch
 
 _TRIES = 8
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a DELETE did. `seen`: the record that says so. `session`: the one that it ended, or that had ended when it
+    came. `found`: whether there was something to end."""
+
+    seen: Look
+    session: str
+    found: bool
 
 
 class Canceller:
@@ -26,7 +39,15 @@ class Canceller:
     async def cancel(self, file: FileId, pin: Pin) -> None:
         """Returns a lease after its swap: then no replica acknowledges a chunk of the upload any more, and no reader
         sees it. Raises NOT_FOUND and PRECONDITION_FAILED problems, and StoreUnavailable."""
-        aim = ""  # the session that was there at first
+        ended = await self.end(file, pin)
+        await self.settle(ended)
+        if not ended.found:
+            raise Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")
+
+    async def end(self, file: FileId, pin: Pin) -> Ended:
+        """End what is there. It is only sure once `settle` returned. Raises PRECONDITION_FAILED and
+        StoreUnavailable."""
+        aim: str | None = None  # the session that was there at first; empty: nothing was
         for _ in range(_TRIES):
             seen = await self._claimed(file)
             if not (seen and seen.record):
@@ -35,44 +56,44 @@ class Canceller:
             there = await self._there(seen, record)
             if there is None:
                 continue
-            if aim and there != aim:
-                return await self._gone(seen, aim)  # another process ended it
+            if aim is not None and there != aim and (there or aim not in record.kept):
+                return Ended(seen, aim, found=bool(aim))  # another process ended it
             aim = there
-            if there and not _admits(pin, there):
+            current = [there] if there else record.kept
+            if current and not _admits(pin, current):
                 if record.state == "opening":
                     await self._records.settle(seen)
-                pin.admit([there])
-            if record.state == "closed" and not there and not record.kept:
-                await self._clock.sleep(seen.calm_in(self._clock.monotonic()))
-                if record.ended and _admits(pin, record.ended):
-                    return None  # it was deleted a moment ago
-                raise _nothing(file)
-            ended = await self._records.delete_file(
-                seen,
-                state="closed",
-                session="",
-                file="",
-                ended=there or ",".join(record.kept),
-                rejected="",
-                kept=(),
-                removing=0.0,
-                runs=(),
-                assembly="",
-                aborts=record.uploads,
-                parked_at=None,
-            )
-            if ended:
-                await self._gone(ended, there)
-                if not there and not record.kept:
-                    raise _nothing(file)
-                self._watch.deleted(file, there, record.total_size)
-                return None
+                pin.admit(current)
+            if record.state == "closed" and not current:  # perhaps it was deleted a moment ago
+                return Ended(seen, record.ended, found=bool(record.ended) and _admits(pin, record.ended.split(",")))
+            done = await self._records.file(file)
+            if ended := await self._close(seen, done, ended=",".join(current), aborts=record.uploads):
+                if current:
+                    self._watch.deleted(file, there, done.size if done else record.total_size)
+                return Ended(ended, there, found=bool(current))
         raise StoreUnavailable("the name changes faster than it can be deleted")
+
+    async def _close(self, seen: Look, done: ObjectInfo | None, **changes: object) -> Look | None:
+        """None where another process was faster. `done`: the file that is there. Only then it is deleted, and none is
+        made for a while. One that is made meanwhile does not count, and the next upload or the assembler deletes it."""
+        change = self._records.delete_file if done else self._records.change
+        return await change(
+            seen, state="closed", session="", file="", rejected="", kept=(), removing=0.0, runs=(), assembly="",
+            parked_at=None, **changes,
+        )  # fmt: skip
+
+    async def settle(self, ended: Ended) -> None:
+        """Wait until no replica acts on an older look. Then the assembler may delete what was there."""
+        await self._clock.sleep(ended.seen.calm_in(self._clock.monotonic()))
+        if ended.found:
+            file = ended.seen.file
+            data = SessionData(owner=file.owner, filename=file.filename, session=ended.session)
+            self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(file), data=data))
 
     async def _claimed(self, file: FileId) -> Look | None:
         """The record of the name, made where there is none: what is being put at once must not count. None where
         another process was faster."""
-        seen = await self._records.look(file)
+        seen = await self._records.read(file)
         return seen if seen.record else await self._records.swap(seen, Record(state="opening", version=""))
 
     async def _there(self, seen: Look, record: Record) -> str | None:
@@ -91,19 +112,10 @@ class Canceller:
             return None
         return session_of(done) if done else ""
 
-    async def _gone(self, seen: Look, session: str) -> None:
-        await self._clock.sleep(seen.calm_in(self._clock.monotonic()))
-        data = SessionData(owner=seen.file.owner, filename=seen.file.filename, session=session)
-        self._bus.publish(SessionCancelled(source="/hiper/ingest", subject=subject(seen.file), data=data))
 
-
-def _admits(pin: Pin, session: str) -> bool:
+def _admits(pin: Pin, sessions: Collection[str]) -> bool:
     try:
-        pin.admit([session])
+        pin.admit(sessions)
     except Problem:
         return False
     return True
-
-
-def _nothing(file: FileId) -> Problem:
-    return Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")

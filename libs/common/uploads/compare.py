@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind, Problem
-from libs.common.store import ObjectInfo, ObjectStore
+from libs.common.storage import ObjectInfo, ObjectStore
 from libs.common.uploads.payload import Payload
 from libs.common.uploads.stock import Piece, Source, coverage, plan, read_pieces
 

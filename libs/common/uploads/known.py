@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from libs.common.store import PartInfo
+from libs.common.storage import PartInfo
 
 LIMIT = 50_000  # parts; about 20 MB
 

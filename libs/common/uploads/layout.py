@@ -11,19 +11,58 @@ Permanent bucket::
     partials/{owner}/{filename}/={session}/{start:016d}-{length}-{random}
     rejected/{owner}/{filename}/={session}/{start:016d}-{length}-{random}
 
+Auth bucket::
+
+    devices/{device_id}.json
+    revoked.json
+
+Every bucket that a service writes to (written and deleted when it starts, to see what the store allows and keeps)::
+
+    probes/{random}
+
 A segment that begins with `=` is the protocol's own. No filename has such a segment, so `/=` ends the filename.
 """
 
+import hashlib
+import re
 import secrets
+from functools import lru_cache
 from typing import NamedTuple
 
-from libs.common.extents import Extent
-from libs.common.layout import FileId, fanout
+from libs.common.files.extents import Extent
+from libs.common.files.names import valid_filename, valid_owner
 
 MIN_PART_SIZE = 8 * 1024 * 1024  # bytes
 UNKNOWN_PART_SIZE = 64 * 1024 * 1024  # bytes, of a file whose length is not known yet
 MAX_PARTS = 10_000  # of a multipart upload, by the S3 API
 RECORD = "=record"
+REVOKED = "revoked.json"
+DEVICES = "devices/"
+PROBES = "probes/"
+_RECORD = re.compile(r"uploads/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=record", re.DOTALL)
+_CHUNK = re.compile(
+    r"chunks/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=(?P<session>[0-9a-f]{16})/(?P<part>[0-9]{5})/"
+    r"(?P<start>[0-9]{16})-(?P<length>[0-9]{8,16})-(?P<digest>[0-9a-f]{16})",
+    re.DOTALL,
+)
+_RUN = re.compile(
+    r"(?:partials|rejected)/(?P<owner>[^/]+)/(?P<name>.+)/=(?P<session>[0-9a-f]{16})/"
+    r"(?P<start>[0-9]{16})-(?P<length>[0-9]{1,16})-[0-9a-f]{8}",
+    re.DOTALL,
+)
+_FILE = re.compile(r"files/(?P<owner>[^/]+)/(?P<name>.+)", re.DOTALL)
+
+
+class ForeignKey(ValueError):
+    """This module does not build such a key. Another program put the object there, for example the console of a store
+    that keeps folders as objects. It is left alone, and stops nothing."""
+
+
+class FileId(NamedTuple):
+    """The name of a file: its owner (a device id, or `fleet`) and its filename, which may hold `/`."""
+
+    owner: str
+    filename: str
 
 
 class ChunkKey(NamedTuple):
@@ -65,11 +104,25 @@ def new_version() -> str:
     return secrets.token_hex(12)
 
 
+def fanout(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()[:2]
+
+
+def probe_key() -> str:
+    """A new key for a trial; no other process uses it."""
+    return f"{PROBES}{secrets.token_hex(8)}"
+
+
 # -- records
 
 
-def records_root(ab: str = "", owner: str = "") -> str:
-    return _root("uploads", ab, owner)
+def records_root() -> str:
+    return _root("uploads")
+
+
+def records_prefix(owner: str, begin: str = "") -> str:
+    """Of the records of an owner's names that begin with `begin`, and perhaps of others."""
+    return _root("uploads", fanout(owner), owner) + _listable(begin)
 
 
 def record_key(file: FileId) -> str:
@@ -77,12 +130,9 @@ def record_key(file: FileId) -> str:
 
 
 def parse_record_key(key: str) -> FileId:
-    """Raises ValueError for what is no record's key."""
-    root, _, owner, rest = key.split("/", 3)
-    filename, _, last = rest.rpartition("/")
-    if root != "uploads" or last != RECORD or not filename:
-        raise ValueError(key)
-    return FileId(owner, filename)
+    """Raises ForeignKey."""
+    found = _match(_RECORD, key)
+    return _file_in(found["ab"], found["owner"], found["name"])
 
 
 # -- chunks
@@ -106,24 +156,28 @@ def chunk_key(file: FileId, session: str, part: int, extent: Extent, sha256_hex:
 
 
 def parse_chunk_key(key: str) -> ChunkKey:
-    """Raises ValueError for what is no chunk's key."""
-    _, _, owner, rest = key.split("/", 3)
-    filename, _, tail = rest.rpartition("/=")
-    session, part, name = tail.split("/")
-    start, length, digest = name.split("-")
-    extent = Extent(int(start), int(start) + int(length))
-    return ChunkKey(FileId(owner, filename), session, int(part), extent, digest)
+    """Raises ForeignKey."""
+    found = _match(_CHUNK, key)
+    file = _file_in(found["ab"], found["owner"], found["name"])
+    return ChunkKey(file, found["session"], int(found["part"]), _extent(found), found["digest"])
 
 
 # -- permanent storage
 
 
-def files_prefix(owner: str) -> str:
-    return f"files/{owner}/"
+def files_prefix(owner: str, begin: str = "") -> str:
+    """Of an owner's files whose names begin with `begin`, and perhaps of others."""
+    return f"files/{owner}/{_listable(begin)}"
 
 
 def file_key(file: FileId) -> str:
     return f"files/{file.owner}/{file.filename}"
+
+
+def parse_file_key(key: str) -> FileId:
+    """Raises ForeignKey."""
+    found = _match(_FILE, key)
+    return _file(found["owner"], found["name"])
 
 
 def partials_root(owner: str = "") -> str:
@@ -153,16 +207,57 @@ def rejected_prefix(file: FileId) -> str:
 
 
 def parse_run_key(key: str) -> RunKey:
-    """Raises ValueError for what is no run's key."""
-    _, owner, rest = key.split("/", 2)
-    filename, _, tail = rest.rpartition("/=")
-    session, name = tail.split("/")
-    start, length, _ = name.split("-")
-    return RunKey(FileId(owner, filename), session, Extent(int(start), int(start) + int(length)))
+    """The key of a run, or of rejected bytes. Raises ForeignKey."""
+    found = _match(_RUN, key)
+    return RunKey(_file(found["owner"], found["name"]), found["session"], _extent(found))
 
 
 def _run(extent: Extent) -> str:
     return f"{extent.start:016d}-{extent.length}-{secrets.token_hex(4)}"
+
+
+# -- auth
+
+
+def device_key(device_id: str) -> str:
+    return f"{DEVICES}{device_id}.json"
+
+
+def parse_device_key(key: str) -> str:
+    """Raises ForeignKey."""
+    device_id = key.removeprefix(DEVICES).removesuffix(".json")
+    if key != device_key(device_id) or not valid_owner(device_id):
+        raise ForeignKey(key)
+    return device_id
+
+
+def _match(form: re.Pattern[str], key: str) -> re.Match[str]:
+    found = form.fullmatch(key)
+    if not found:
+        raise ForeignKey(key)
+    return found
+
+
+@lru_cache(10_000)
+def _file(owner: str, filename: str) -> FileId:
+    if not (valid_owner(owner) and valid_filename(filename)):
+        raise ForeignKey(f"{owner}/{filename}")
+    return FileId(owner, filename)
+
+
+def _file_in(ab: str, owner: str, filename: str) -> FileId:
+    if ab != fanout(owner):
+        raise ForeignKey(f"{ab}/{owner}")
+    return _file(owner, filename)
+
+
+def _extent(found: re.Match[str]) -> Extent:
+    return Extent(int(found["start"]), int(found["start"]) + int(found["length"]))
+
+
+def _listable(begin: str) -> str:
+    """As much of it as stores look for: a last segment of dots or spaces would lead elsewhere."""
+    return begin if begin.rpartition("/")[2].strip(" .") else begin[: begin.rfind("/") + 1]
 
 
 def _root(*segments: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from libs.common.extents import Extent, Extents
+from libs.common.files.extents import Extent, Extents
 from libs.common.problems import Kind, Problem
 
 FREE = 10_000  # chunks of an upload that may have any size: small devices send small files in small chunks

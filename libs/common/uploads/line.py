@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from libs.common.clock import Clock
-from libs.common.store import StoreUnavailable
+from libs.common.storage import StoreUnavailable
 
 SLOW = 1.0  # seconds without an answer
 

@@ -1,6 +1,10 @@
 """What became of an upload: the metadata of the file, and the events that tell of it."""
 
-from libs.common.events import (
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from libs.common.bus.events import (
     FileCompleted,
     FileCompletedData,
     FileRejected,
@@ -9,23 +13,43 @@ from libs.common.events import (
     PartialFileMovedData,
     subject,
 )
-from libs.common.layout import FileId
-from libs.common.uploads.layout import file_key
+from libs.common.files.labels import from_metadata, to_metadata
+from libs.common.storage import ObjectInfo
+from libs.common.uploads.layout import FileId, file_key
 from libs.common.uploads.record import Record
+from libs.common.uploads.records import session_of
 
 
-def about(session: str, digest: str) -> dict[str, str]:
-    """The metadata of a file: the session that made it, and its SHA-256 in hex where that was checked."""
-    return {"session": session, **({"digest": digest} if digest else {})}
+@dataclass(frozen=True)
+class About:
+    """What a complete file says of itself: the session that made it, its size in bytes, its SHA-256 in hex where that
+    is known, its media type and its labels."""
+
+    session: str
+    size: int
+    sha256: str
+    content_type: str
+    labels: Mapping[str, str]
+
+    @classmethod
+    def of(cls, done: ObjectInfo) -> Self:
+        """Of a file that is there."""
+        sha256, labels = done.metadata.get("digest", ""), from_metadata(done.metadata)
+        return cls(session_of(done), done.size, sha256, done.content_type, labels)
 
 
-def completed(file: FileId, session: str, size: int, sha256: str, content_type: str, source: str) -> FileCompleted:
+def metadata(session: str, sha256: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """What the object of a file says beside its media type."""
+    return {"session": session, **({"digest": sha256} if sha256 else {}), **to_metadata(labels)}
+
+
+def completed(file: FileId, about: About, source: str) -> FileCompleted:
     """Told at least once; its id is the session, so that a repeat says the same."""
     data = FileCompletedData(
-        owner=file.owner, filename=file.filename, session=session, total_size=size, sha256=sha256,
-        content_type=content_type, key=file_key(file),
+        owner=file.owner, filename=file.filename, session=about.session, total_size=about.size, sha256=about.sha256,
+        content_type=about.content_type, labels=dict(about.labels), key=file_key(file),
     )  # fmt: skip
-    return FileCompleted(id=session, source=source, subject=subject(file), data=data)
+    return FileCompleted(id=about.session, source=source, subject=subject(file), data=data)
 
 
 def rejected(file: FileId, record: Record, why: str, computed: str) -> FileRejected:

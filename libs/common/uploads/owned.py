@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from libs.common.layout import FileId, fanout
-from libs.common.store import ObjectInfo, ObjectNotFound, ObjectStore, read, walk
-from libs.common.uploads.layout import parse_record_key, record_key, records_root
-from libs.common.uploads.record import Record, parse
+import structlog
+
+from libs.common.storage import ObjectInfo, ObjectNotFound, ObjectStore, read
+from libs.common.uploads.layout import FileId, parse_record_key, record_key, records_prefix
+from libs.common.uploads.ours import walk_ours
+from libs.common.uploads.record import Record, Unreadable, parse
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 16  # records that are read at once
+Found = list[tuple[FileId, ObjectInfo]]
 
 
 @dataclass(frozen=True)
@@ -21,13 +26,34 @@ class Owned:
     modified: float
 
 
-async def records_of(temp: ObjectStore, owner: str, after: str = "") -> AsyncIterator[Owned]:
-    """Every name of an owner that has a record, after a filename in the order of the listing. Raises
-    StoreUnavailable."""
+async def names_of(
+    temp: ObjectStore, owner: str, after: str = "", prefix: str = ""
+) -> AsyncIterator[tuple[FileId, ObjectInfo]]:
+    """As `records_of`, but the records are not read."""
     start = record_key(FileId(owner, after)) if after else ""
-    batch: list[ObjectInfo] = []
-    async for info in walk(temp, records_root(fanout(owner), owner), start):
-        batch.append(info)
+    async for file, info in walk_ours(temp, records_prefix(owner, prefix), parse_record_key, start):
+        if file.filename.startswith(prefix):
+            yield file, info
+
+
+async def record_of(temp: ObjectStore, file: FileId) -> Record | None:
+    """The record of a name; None where there is none, or one that cannot be read. Raises StoreUnavailable."""
+    key = record_key(file)
+    try:
+        return parse(key, await read(temp, key))
+    except ObjectNotFound:
+        return None  # removed a moment ago
+    except Unreadable as error:
+        log.error("a record is left alone", key=key, error=str(error))
+        return None
+
+
+async def records_of(temp: ObjectStore, owner: str, after: str = "", prefix: str = "") -> AsyncIterator[Owned]:
+    """Every name of an owner that has a record and begins with `prefix`, after a filename in the order of the listing.
+    One whose record cannot be read is left out. Raises StoreUnavailable."""
+    batch: Found = []
+    async for found in names_of(temp, owner, after, prefix):
+        batch.append(found)
         if len(batch) == AT_ONCE:
             for owned in await _read(temp, batch):
                 yield owned
@@ -36,14 +62,11 @@ async def records_of(temp: ObjectStore, owner: str, after: str = "") -> AsyncIte
         yield owned
 
 
-async def _read(temp: ObjectStore, batch: list[ObjectInfo]) -> list[Owned]:
-    found = await asyncio.gather(*(_one(temp, info) for info in batch))
+async def _read(temp: ObjectStore, batch: Found) -> list[Owned]:
+    found = await asyncio.gather(*(_one(temp, file, info) for file, info in batch))
     return [owned for owned in found if owned]
 
 
-async def _one(temp: ObjectStore, info: ObjectInfo) -> Owned | None:
-    try:
-        file = parse_record_key(info.key)
-        return Owned(file.filename, parse(info.key, await read(temp, info.key)), info.modified)
-    except (ValueError, ObjectNotFound):
-        return None  # not ours, or removed a moment ago
+async def _one(temp: ObjectStore, file: FileId, info: ObjectInfo) -> Owned | None:
+    record = await record_of(temp, file)
+    return Owned(file.filename, record, info.modified) if record else None

@@ -2,17 +2,14 @@
 
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
-from libs.common.layout import FileId
-from libs.common.store import Buckets
-from libs.common.uploads.layout import run_key
+from libs.common.storage import Buckets
+from libs.common.uploads.layout import FileId, run_key
 from libs.common.uploads.outcomes import parked
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records, session_of
-from libs.common.uploads.runs import write_run
-from libs.common.uploads.stock import Stock, take_stock
-from libs.common.watch import UNWATCHED, Watch
-
-NAMED_WITHIN = 60.0  # seconds: later a sweep may take a run that no record names for garbage
+from libs.common.uploads.runs import can_be_named, write_run
+from libs.common.uploads.stock import Stock, contradicting, take_stock
+from libs.common.uploads.watch import UNWATCHED, Watch
 
 
 class Parker:
@@ -40,18 +37,12 @@ class Parker:
 
     async def _park(self, seen: Look, record: Record, stock: Stock) -> bool:
         began, file = self._clock.monotonic(), seen.file
-        there = {extent: key for key, extent in record.run_extents.items()}
-        runs = {run: there.get(run) or run_key(file, record.session, run) for run in stock.durable}
-        for run, key in runs.items():
-            if run not in there:
-                await write_run(self._buckets.perm, key, stock.sources, run)
+        runs = await self._write_runs(file, record, stock)
         again = await self._records.look(file, seen)
-        if again.etag != seen.etag or self._clock.monotonic() - began > NAMED_WITHIN:
+        if again.etag != seen.etag or not can_be_named(began, again.seen_at):
             return False  # the runs that no record names are swept
         now = again.store_time(self._clock.monotonic())
-        named = await self._records.change(
-            again, runs=tuple(runs.values()), parked_at=now, assembly="", aborts=record.uploads
-        )
+        named = await self._records.change(again, runs=tuple(runs), parked_at=now, assembly="", aborts=record.uploads)
         if not named:
             return False
         await self._delete_leftover(named, record)
@@ -59,8 +50,25 @@ class Parker:
         self._bus.publish(event)
         self._watch.told(event)
         await self._buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
-        await self._buckets.perm.delete_many([key for key in record.runs if key not in runs.values()])
+        await self._buckets.perm.delete_many([key for key in record.runs if key not in runs])
         return True
+
+    async def _write_runs(self, file: FileId, record: Record, stock: Stock) -> list[str]:
+        """Write few runs, of all bytes; their keys. Sources that contradict another one are runs of their own beside
+        the merged ones: no acknowledged byte is lost, and the assembler sees that they differ."""
+        there = {extent: key for key, extent in record.run_extents.items()}
+        odd = await contradicting(stock.sources)
+        keys = [source.key for source in odd if not source.digest]  # they are runs already
+        wanted = [(run, stock.sources) for run in stock.durable]
+        wanted += [(source.extent, [source]) for source in odd if source.digest]
+        for extent, sources in wanted:
+            key = there.get(extent, "") if sources is stock.sources else ""
+            if not key:
+                key = run_key(file, record.session, extent)
+                await write_run(self._buckets.perm, key, sources, extent)
+            if key not in keys:
+                keys.append(key)
+        return keys
 
     async def _delete_leftover(self, seen: Look, record: Record) -> None:
         """A file of an upload before this one whose delete had no effect. No reader sees it, and it takes room."""

@@ -6,8 +6,8 @@ import os
 from collections.abc import AsyncIterator
 from typing import IO, NamedTuple
 
-from libs.common.extents import Extent
-from libs.common.store import Body, Stream
+from libs.common.files.extents import Extent
+from libs.common.storage import Body, Stream
 
 BLOCK = 256 * 1024  # bytes
 

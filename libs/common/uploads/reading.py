@@ -1,13 +1,14 @@
 """What is known of a name, and its bytes: derived from its record and the bucket, each time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from libs.common.clock import Clock
-from libs.common.extents import Extent, Extents
-from libs.common.layout import FileId
+from libs.common.files.extents import Extent, Extents
+from libs.common.files.labels import from_metadata
 from libs.common.problems import Kind, Problem
-from libs.common.store import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
-from libs.common.uploads.layout import file_key
+from libs.common.storage import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
+from libs.common.uploads.layout import FileId, file_key
 from libs.common.uploads.recent import RecentFiles
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records, session_of
@@ -47,9 +48,6 @@ class FileReader:
         record = seen.record
         if record is None:
             return await self._without_record(seen)
-        if record.state == "opening":
-            await self._records.settle(seen)
-            return None
         if record.state == "open":
             return await self._in_progress(seen, record)
         if record.file:
@@ -74,7 +72,8 @@ class FileReader:
         whole = Extents([Extent(0, done.size)])
         found = FileState(
             seen.file, "complete", done.size, whole, done.modified, session, session,
-            content_type=done.content_type, sha256=done.metadata.get("digest", ""), etag=done.etag,
+            content_type=done.content_type, labels=from_metadata(done.metadata),
+            sha256=done.metadata.get("digest", ""), etag=done.etag,
         )  # fmt: skip
         self._recent.remember(seen, found)
         return found
@@ -89,7 +88,7 @@ class FileReader:
         version = f"{record.version}-{len(stock.sources)}-{stock.durable.total()}"
         return FileState(
             seen.file, state, record.total_size, stock.durable, newest, record.session, version,
-            part_size=record.part_size, content_type=record.content_type,
+            part_size=record.part_size, content_type=record.content_type, labels=record.labels,
         )  # fmt: skip
 
     def _refusal(self, file: FileId, record: Record | None) -> Problem:
@@ -99,10 +98,11 @@ class FileReader:
                 Kind.REJECTED,
                 f"{record.rejected} The bytes are kept apart for the operator; a new upload of this name starts from "
                 "byte 0.",
+                waiting_for=record.rejected,
             )
         return Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")
 
-    async def blocks(self, state: FileState, extent: Extent) -> AsyncIterator[bytes]:
+    async def blocks(self, state: FileState, extent: Extent) -> AsyncGenerator[bytes, None]:
         """Stream bytes [start, end) of the gap-free prefix. Raises ObjectNotFound when the file is deleted meanwhile:
         a download keeps to its session. An upload that is parked or completed on the way is read on from where its
         bytes are by then."""
@@ -110,9 +110,10 @@ class FileReader:
         while state.state != "complete" and at < extent.end:
             piece = Extent(at, min(extent.end, (at // state.part_size + 1) * state.part_size))
             try:
-                async for block in read_pieces(await self._plan(state, piece)):
-                    at += len(block)
-                    yield block
+                async with aclosing(read_pieces(await self._plan(state, piece))) as blocks:
+                    async for block in blocks:
+                        at += len(block)
+                        yield block
             except ObjectNotFound:
                 moves -= 1
                 if not moves:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from libs.common.clock import Clock
-from libs.common.layout import FileId
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.records import Look
 from libs.common.uploads.states import FileState
 

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from libs.common.extents import Extent
-from libs.common.store import StoreUnavailable
+from libs.common.files.extents import Extent
+from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import MIN_PART_SIZE, parse_run_key
 
 State = Literal["opening", "open", "closed"]
@@ -27,16 +27,22 @@ class Record(BaseModel):
     total_size: int | None = Field(None, description="Null until it is known.")
     part_size: int = Field(MIN_PART_SIZE, description="Bytes in each part but the last.")
     content_type: str = "application/octet-stream"
+    labels: dict[str, str] = Field(default_factory=dict, description="What the first chunk said of the file.")
     digest: str = Field("", description="Declared SHA-256 of the whole file, in hex.")
     assembly: str = Field("", description="The multipart upload that collects full parts.")
     aborts: tuple[str, ...] = Field((), description="Multipart uploads that are of no use any more.")
     runs: tuple[str, ...] = Field((), description="Keys of the runs that hold what was parked.")
+    opened_at: float = Field(0.0, description="When the upload was opened.")
     parked_at: float | None = Field(None, description="When the upload went stale; null while it is in progress.")
     quiet: float = Field(0.0, description="Until then no file is made: an announced delete may be under way.")
     file: str = Field("", description="The session whose file is complete; empty: there is none.")
     ended: str = Field("", description="The session that a DELETE ended, so that a repeated DELETE is answered alike.")
     rejected: str = Field("", description="Why the upload was rejected; empty if it was not.")
     kept: tuple[str, ...] = Field((), description="Rejected sessions whose bytes are kept under rejected/.")
+    folder: float = Field(
+        0.0,
+        description="When a sweep looks whether names lie below this one still; 0: it is no folder.",
+    )
     removing: float = Field(0.0, description="Until then this record may be being deleted.")
 
     def changed(self, version: str, changes: dict[str, Any]) -> "Record":
@@ -72,9 +78,13 @@ class Record(BaseModel):
         return (*self.aborts, *([self.assembly] if self.assembly else []))
 
 
+class Unreadable(StoreUnavailable):
+    """A record that cannot be read is not overwritten, nor believed to be absent: the name waits for an operator."""
+
+
 def parse(key: str, data: bytes) -> Record:
-    """Raises StoreUnavailable: a record that cannot be read is not overwritten, and not believed to be absent."""
+    """Raises Unreadable."""
     try:
         return Record.model_validate_json(data)
     except ValidationError:
-        raise StoreUnavailable(f"{key}: the record cannot be read") from None
+        raise Unreadable(f"{key}: the record cannot be read") from None

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libs.common.clock import Clock
-from libs.common.layout import FileId
-from libs.common.store import (
+from libs.common.storage import (
     LEASE,
     Buckets,
     ConditionFailed,
@@ -18,13 +17,13 @@ from libs.common.store import (
     StoreRefused,
     StoreUnavailable,
 )
-from libs.common.uploads.layout import file_key, new_version, record_key
+from libs.common.uploads.layout import FileId, file_key, new_version, record_key
 from libs.common.uploads.record import Record, parse
 
 # Seconds that a store may take from accepting a request to its effect, with the skew of its nodes' clocks, and a second
 # because HTTP dates are whole seconds. The only assumption about time that the store does not check itself.
 SLACK = 4.0
-_TRIES = 3  # how often a delete may be too late for its fence
+_TRIES = 4  # how often a delete may be too late for its fence, or an opening be ended by another process
 DATE = 1.5  # seconds by which two dates of the store may differ: HTTP cuts them to whole ones, and its nodes differ
 
 
@@ -74,7 +73,18 @@ class Records:
         self._clock = clock
 
     async def look(self, file: FileId, known: Look | None = None) -> Look:
-        """Read the record. `known`: what is read again only if it changed. Raises StoreUnavailable."""
+        """Read the record, and end an opening that is met: no process may rest on one. `known`: what is read again only
+        if it changed. Raises StoreUnavailable."""
+        for _ in range(_TRIES):
+            seen: Look | None = await self.read(file, known)
+            if seen and seen.record and seen.record.state == "opening":
+                seen = await self.settle(seen)
+            if seen:
+                return seen
+        raise StoreUnavailable("the name changes faster than it can be looked at")
+
+    async def read(self, file: FileId, known: Look | None = None) -> Look:
+        """As `look`, but an opening stays one."""
         key, seen_at = record_key(file), self._clock.monotonic()
         found = await self._temp.fetch(key, known=known.etag if known else "")
         at = self._clock.monotonic()
@@ -106,7 +116,7 @@ class Records:
             raise
         except (ConditionFailed, StoreUnavailable):
             # Refused by what it did itself, where the HTTP client sent it twice; or done, and the answer was lost.
-            again = await self.look(seen.file)
+            again = await self.read(seen.file)
             return again if again.record and again.record.version == written.version else None
         at = self._clock.monotonic()
         return Look(seen.file, written, etag, sent, seen.store_time(sent), sent, written_at=at)

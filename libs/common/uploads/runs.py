@@ -1,11 +1,20 @@
-"""Writing a run: bytes of several objects as one, streamed."""
+"""Writing a run, or a copy of rejected bytes: bytes of several objects as one, streamed."""
 
 from collections.abc import Sequence
 
-from libs.common.extents import Extent
-from libs.common.store import ObjectStore
+from libs.common.files.extents import Extent
+from libs.common.storage import LEASE, ObjectStore
 from libs.common.uploads.layout import part_size
+from libs.common.uploads.records import DATE, SLACK
 from libs.common.uploads.stock import Source, body, stream
+
+UNNAMED = 86_400.0  # seconds after which a run that no record names is garbage
+
+
+def can_be_named(began: float, now: float) -> bool:
+    """Whether a record may still name runs, the first of which was begun at `began`: before a sweep may take it for
+    garbage. Both in seconds, on this process's clock."""
+    return now - began < UNNAMED - LEASE - SLACK - DATE
 
 
 async def write_run(perm: ObjectStore, key: str, sources: Sequence[Source], run: Extent) -> None:

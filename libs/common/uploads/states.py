@@ -1,10 +1,11 @@
 """A name at one moment, as it is shown to who asks."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from libs.common.extents import Extents
-from libs.common.layout import FileId
+from libs.common.files.extents import Extent, Extents
+from libs.common.uploads.layout import FileId
 
 State = Literal["pending", "partial", "complete"]
 
@@ -23,6 +24,7 @@ class FileState:
     version: str = ""
     part_size: int = 0
     content_type: str = "application/octet-stream"
+    labels: Mapping[str, str] = field(default_factory=dict)
     sha256: str = ""
     etag: str = ""  # the store's, of a complete file
 
@@ -30,6 +32,11 @@ class FileState:
     def offset(self) -> int:
         """next_expected_byte."""
         return self.durable.prefix_end()
+
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether bytes are missing."""
+        return self.total_size is None or not self.durable.covers(Extent(0, self.total_size))
 
     @property
     def end(self) -> int:

@@ -1,14 +1,13 @@
 """Which stored objects hold which bytes of an upload."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from libs.common.extents import Extent, Extents
-from libs.common.layout import FileId
-from libs.common.store import (
+from libs.common.files.extents import Extent, Extents
+from libs.common.storage import (
     Buckets,
     ObjectInfo,
     ObjectNotFound,
@@ -18,10 +17,9 @@ from libs.common.store import (
     StoreUnavailable,
     Stream,
     UploadNotFound,
-    list_all,
-    walk,
 )
-from libs.common.uploads.layout import chunks_prefix, file_key, parse_chunk_key, part_prefix
+from libs.common.uploads.layout import ChunkKey, FileId, chunks_prefix, file_key, parse_chunk_key, part_prefix
+from libs.common.uploads.ours import ours, walk_ours
 from libs.common.uploads.record import Record
 
 AT_ONCE = 8  # small pieces that are fetched at once
@@ -31,14 +29,13 @@ AHEAD = 2**20  # bytes of them, and so what a reader holds in memory
 @dataclass(frozen=True, slots=True)
 class Source:
     """A durable object and the bytes of the file that it holds. `digest`: the first 16 hex digits of its SHA-256, from
-    its key; empty for a run. `etag`: of an object that another may replace under its key, the one that is meant."""
+    its key; empty for a run."""
 
     extent: Extent
     store: ObjectStore
     key: str
     modified: float
     digest: str = ""
-    etag: str = ""
 
 
 class Piece(NamedTuple):
@@ -62,7 +59,7 @@ async def take_stock(buckets: Buckets, file: FileId, record: Record, *, every: b
     and finishing delete what they replaced. `every`: list the chunks of assembled parts too."""
     prefix = chunks_prefix(file, record.session)
     page = await buckets.temp.list(prefix)
-    sources = runs_of(buckets, record) + [_chunk(buckets.temp, info) for info in page.objects]
+    sources = runs_of(buckets, record) + [_chunk(buckets.temp, *found) for found in ours(page.objects, parse_chunk_key)]
     parts: dict[int, PartInfo] = {}
     if page.truncated:
         parts = {} if every else await assembled(buckets.perm, file, record)
@@ -90,21 +87,22 @@ async def _chunks_after(
 ) -> AsyncIterator[Source]:
     """The chunks behind a key in ascending order, but those in assembled parts, which are jumped over."""
     while True:
-        async for info in walk(temp, prefix, after):
-            part = parse_chunk_key(info.key).part
+        async for key, info in walk_ours(temp, prefix, parse_chunk_key, after):
+            part = key.part
             if part in parts:
                 while part in parts:
                     part += 1
                 after = f"{prefix}{part:05d}/"
                 break
-            yield _chunk(temp, info)
+            yield _chunk(temp, key, info)
         else:
             return
 
 
 async def chunks_of_part(temp: ObjectStore, file: FileId, session: str, part: int) -> list[Source]:
     """The chunks that lie in one part."""
-    return [_chunk(temp, info) for info in await list_all(temp, part_prefix(file, session, part))]
+    found = walk_ours(temp, part_prefix(file, session, part), parse_chunk_key)
+    return [_chunk(temp, key, info) async for key, info in found]
 
 
 def runs_of(buckets: Buckets, record: Record) -> list[Source]:
@@ -124,7 +122,7 @@ def full_parts(record: Record, covered: Extents, parts: Iterable[int]) -> list[i
 
 def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
     """From where to read the bytes of an extent, in order; None if some are not there. Where several sources hold a
-    byte, a run counts first, then the source that begins first: `contradiction` finds those that differ."""
+    byte, a run counts first, then the source that begins first: `contradicting` finds those that differ."""
     ranked = sorted(sources, key=lambda source: (bool(source.digest), source.key))
     seen, pieces = Extents(), []
     for source in ranked:
@@ -134,22 +132,23 @@ def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
     return sorted(pieces, key=lambda piece: piece.extent) if seen.covers(wanted) else None
 
 
-async def contradiction(sources: Sequence[Source], wanted: Extent) -> Extent | None:
-    """Bytes that two sources hold differently; None where all that overlap agree. Reads only what overlaps."""
-    ordered = sorted((s for s in sources if s.extent.overlaps(wanted)), key=lambda source: source.extent)
-    for at, source in enumerate(ordered):
-        for other in ordered[at + 1 :]:
-            if other.extent.start >= source.extent.end:
-                break
-            common = source.extent.intersection(other.extent).intersection(wanted)
+async def contradicting(sources: Iterable[Source]) -> list[Source]:
+    """The sources that hold a byte otherwise than another source does. Reads only what overlaps."""
+    found: list[Source] = []
+    before: list[Source] = []  # those that reach into the next one
+    for source in sorted(sources, key=lambda source: source.extent):
+        before = [other for other in before if other.extent.end > source.extent.start]
+        for other in before:
             if source.extent == other.extent and source.digest and source.digest == other.digest:
                 continue
+            common = source.extent.intersection(other.extent)
             if common.length and await _read(Piece(common, source)) != await _read(Piece(common, other)):
-                return common
-    return None
+                found += [each for each in (other, source) if each not in found]
+        before.append(source)
+    return found
 
 
-async def read_pieces(pieces: Iterable[Piece]) -> AsyncIterator[bytes]:
+async def read_pieces(pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
     """Stream the bytes of a plan; small pieces are fetched several at once, for most of the time is spent waiting for
     the store. Raises ObjectNotFound when another process was faster."""
     for batch in _batches(pieces):
@@ -217,9 +216,8 @@ async def _read(piece: Piece) -> bytes:
 def _opened(piece: Piece) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
     extent, source = piece
     start = extent.start - source.extent.start
-    return source.store.get(source.key, start, start + extent.length, etag=source.etag)
+    return source.store.get(source.key, start, start + extent.length)
 
 
-def _chunk(temp: ObjectStore, info: ObjectInfo) -> Source:
-    key = parse_chunk_key(info.key)
+def _chunk(temp: ObjectStore, key: ChunkKey, info: ObjectInfo) -> Source:
     return Source(key.extent, temp, info.key, info.modified, key.digest)

@@ -3,25 +3,29 @@
 One list call for each 1,000 keys. A record is read only when it changed since this process read it.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import structlog
 
-from libs.common.events import Event, SessionData, SessionStale, SessionStalled, subject
-from libs.common.extents import Extents
-from libs.common.layout import FileId
-from libs.common.store import ObjectInfo, ObjectNotFound, ObjectStore, StoreUnavailable, read, walk
+from libs.common.bus.events import Event, SessionData, SessionStale, SessionStalled, subject
+from libs.common.files.extents import Extents
+from libs.common.storage import ObjectInfo, ObjectNotFound, ObjectStore, read
 from libs.common.uploads.layout import (
     ChunkKey,
+    FileId,
     chunks_root,
+    fanout,
     parse_chunk_key,
     parse_record_key,
     record_key,
     records_root,
 )
-from libs.common.uploads.record import Record, parse
+from libs.common.uploads.ours import walk_ours
+from libs.common.uploads.record import Record, Unreadable, parse
+from libs.common.uploads.records import DATE
 
 log = structlog.get_logger(__name__)
 
@@ -63,12 +67,14 @@ class Chunks:
 
 @dataclass
 class SweptName:
-    """One name as a sweep sees it. `modified`: when its record was written, in the store's time."""
+    """One name as a sweep sees it. `modified`: when its record was written, in the store's time. `unreadable`: what is
+    there of a name whose record cannot be read is left alone."""
 
     file: FileId
     record: Record | None = None
     modified: float = 0.0
     chunks: dict[str, Chunks] = field(default_factory=dict)
+    unreadable: bool = False
 
     @property
     def upload(self) -> Record | None:
@@ -109,29 +115,61 @@ class Finding:
         return kind(source=source, subject=subject(self.file), data=data)
 
 
+@dataclass
+class Tally:
+    """What one sweep saw in all. Ages in seconds at the sweep's `now`; 0 where there is none."""
+
+    now: float
+    open: int = 0  # uploads in progress
+    parked: int = 0  # uploads that went stale
+    closed: int = 0  # closed records
+    stored: int = 0  # bytes in chunks
+    oldest: float = 0.0  # of the uploads in progress, since they were opened
+    unassembled: float = 0.0  # of those whose bytes are all there, since the newest chunk
+    findings: Counter[Need] = field(default_factory=Counter)
+
+    def add(self, swept: SweptName) -> None:
+        """Count a name in."""
+        self.stored += sum(chunks.durable.total() for chunks in swept.chunks.values())
+        self.closed += bool(swept.record and swept.record.state == "closed")
+        if not swept.upload:
+            return
+        if swept.upload.parked_at is not None:
+            self.parked += 1
+            return
+        self.open += 1
+        self.oldest = max(self.oldest, self.now - swept.upload.opened_at)
+        if swept.is_whole:
+            self.unassembled = max(self.unassembled, self.now - swept.newest)
+
+
 async def store_time(temp: ObjectStore) -> float:
     """Now, in seconds since the epoch, by the clock of the store."""
     return (await temp.list(records_root(), limit=1)).fence.issued
 
 
 def findings(swept: SweptName, now: float, ages: Ages) -> Iterator[Finding]:
-    """What one name needs: at most one look at its upload, and one at its garbage."""
+    """What one name needs: at most one look at its garbage, and one at its upload."""
+    if swept.unreadable:
+        return
     record, age = swept.record, now - swept.newest
     live = record.session if record else ""
     dead = [session for session in swept.chunks if session != live]
     if dead:
         count = sum(swept.chunks[session].count for session in dead)
         yield Finding(Need.GARBAGE, swept.file, dead[0], age, f"{count} chunks of an upload that is over")
-    if record is None:
+    elif record and record.folder and not record.aborts:
+        if now > record.folder:
+            yield Finding(Need.GARBAGE, swept.file, "", age, "the folder may be empty")
+    elif record and record.state == "closed" and (record.aborts or record.removing or not record.kept):
+        yield Finding(Need.GARBAGE, swept.file, record.file, age, "its record is closed")
+    elif record and record.aborts and age >= ages.grace:
+        yield Finding(Need.GARBAGE, swept.file, live, age, "multipart uploads that are of no use any more")
+    if record is None or record.state == "closed":
         return
-    if record.state == "closed":
-        if not dead and not (record.kept and not record.aborts):
-            yield Finding(Need.GARBAGE, swept.file, record.file, age, "its record is closed")
-    elif record.state == "opening":
+    if record.state == "opening":
         if age >= ages.grace:
             yield Finding(Need.STALLED, swept.file, live, age, "it is opening")
-    elif record.aborts and age >= ages.grace:
-        yield Finding(Need.GARBAGE, swept.file, live, age, "multipart uploads that are of no use any more")
     elif swept.is_whole:
         if age >= ages.grace:
             yield Finding(Need.STALLED, swept.file, live, age, "all bytes are there but the file is not complete")
@@ -145,79 +183,79 @@ def findings(swept: SweptName, now: float, ages: Ages) -> Iterator[Finding]:
 
 
 class Sweep:
-    """Sweeps of one process. It remembers the records that it read, by when they were written."""
+    """Sweeps of one process. It remembers the records that it read, by when they were written: not those that were
+    written a moment before, for a store that dates in whole seconds dates the next change alike."""
 
     def __init__(self, temp: ObjectStore) -> None:
         self._temp = temp
         self._known: dict[FileId, tuple[float, Record]] = {}
 
-    async def names(self) -> AsyncIterator[SweptName]:
-        """A merge-join by name of the two listings, which are sorted alike below their first segment. Raises
-        StoreUnavailable."""
-        records = _by_name(_ours(walk(self._temp, records_root()), parse_record_key))
-        chunks = _by_name(_ours(walk(self._temp, chunks_root()), parse_chunk_key))
+    @property
+    def records(self) -> dict[FileId, Record]:
+        """The records that the last sweep saw, but those that were written a moment before."""
+        return {file: record for file, (_, record) in self._known.items()}
+
+    async def names(self, now: float) -> AsyncIterator[SweptName]:
+        """A merge-join by name of the two listings, which are sorted alike below their first segment. `now`: the
+        store's time before it. Raises StoreUnavailable."""
+        records = walk_ours(self._temp, records_root(), parse_record_key)
+        chunks = _by_name(walk_ours(self._temp, chunks_root(), parse_chunk_key))
         known, self._known = self._known, {}
         record, stored = await anext(records, None), await anext(chunks, None)
         while record or stored:
-            place = min(run[0] for run in (record, stored) if run)
+            place = min(_place(found[0]) for found in (record, stored) if found)
             swept = None
-            if record and record[0] == place:
-                swept = await self._read(record[1][0], known)
+            if record and _place(record[0]) == place:
+                swept = await self._read(record[0], record[1], known, now)
                 record = await anext(records, None)
-            if stored and stored[0] == place:
-                swept = swept or SweptName(parse_chunk_key(stored[1][0].key).file)
+            if stored and _place(stored[0]) == place:
+                swept = swept or SweptName(stored[0])
                 swept.chunks = _summarize(stored[1])
                 stored = await anext(chunks, None)
             if swept:
                 yield swept
 
-    async def _read(self, info: ObjectInfo, known: dict[FileId, tuple[float, Record]]) -> SweptName | None:
-        file = parse_record_key(info.key)
+    async def _read(
+        self, file: FileId, info: ObjectInfo, known: dict[FileId, tuple[float, Record]], now: float
+    ) -> SweptName | None:
         modified, record = known.get(file, (0.0, None))
         if record is None or modified != info.modified:
             try:
                 record = parse(info.key, await read(self._temp, record_key(file)))
             except ObjectNotFound:
                 return None
-            except StoreUnavailable as error:
+            except Unreadable as error:
                 log.error("a record is left alone", key=info.key, error=str(error))
-                return None
+                return SweptName(file, unreadable=True)
+            if now - info.modified <= DATE:
+                return SweptName(file, record, info.modified)
         self._known[file] = info.modified, record
         return SweptName(file, record, info.modified)
 
 
-async def _ours(
-    objects: AsyncIterator[ObjectInfo], parse_key: Callable[[str], FileId | ChunkKey]
-) -> AsyncIterator[ObjectInfo]:
-    """Without what somebody else put into the bucket, such as the folders that consoles make."""
-    async for info in objects:
-        try:
-            parse_key(info.key)
-        except ValueError:
-            log.warning("an object that is not ours is left alone", key=info.key)
-        else:
-            yield info
+Stored = list[tuple[ChunkKey, ObjectInfo]]
 
 
-async def _by_name(objects: AsyncIterator[ObjectInfo]) -> AsyncIterator[tuple[bytes, list[ObjectInfo]]]:
-    """Runs of objects of one name, each with its place in the order of both listings."""
-    place, run = b"", list[ObjectInfo]()
-    async for info in objects:
-        below = info.key.partition("/")[2]
-        here = below[: below.rindex("/=") + 2].encode()
-        if here != place and run:
-            yield place, run
+async def _by_name(chunks: AsyncIterator[tuple[ChunkKey, ObjectInfo]]) -> AsyncIterator[tuple[FileId, Stored]]:
+    """The chunks of each name together, in the order of the listing."""
+    run: Stored = []
+    async for chunk in chunks:
+        if run and chunk[0].file != run[0][0].file:
+            yield run[0][0].file, run
             run = []
-        place = here
-        run.append(info)
+        run.append(chunk)
     if run:
-        yield place, run
+        yield run[0][0].file, run
 
 
-def _summarize(objects: list[ObjectInfo]) -> dict[str, Chunks]:
+def _place(file: FileId) -> bytes:
+    """Where a name stands in the order of both listings."""
+    return f"{fanout(file.owner)}/{file.owner}/{file.filename}/=".encode()
+
+
+def _summarize(stored: Stored) -> dict[str, Chunks]:
     chunks: dict[str, Chunks] = {}
-    for info in objects:
-        key = parse_chunk_key(info.key)
+    for key, info in stored:
         of_session = chunks.setdefault(key.session, Chunks())
         of_session.durable.add(key.extent)
         of_session.newest = max(of_session.newest, info.modified)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from libs.common.clock import Clock
-from libs.common.store import StoreUnavailable
+from libs.common.storage import StoreUnavailable
 
 MOST = 32  # chunks of one process that go on at once: twice the threads that a directory has for them
 PATIENCE = 2.0  # seconds; a store on which a turn failed after so long, while no other ended well, is away

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from math import inf
 
 from libs.common.clock import Clock
-from libs.common.extents import Extent, Extents
-from libs.common.layout import FileId
-from libs.common.store import LEASE, Buckets, StoreUnavailable
+from libs.common.files.extents import Extent, Extents
+from libs.common.storage import LEASE, Buckets, StoreUnavailable
+from libs.common.uploads.layout import FileId
 from libs.common.uploads.line import Line
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records
@@ -21,30 +21,44 @@ _TRIES = 4  # how often a record may change while its chunks are listed
 
 
 @dataclass
+class Held:
+    """Bytes of one upload that are stored for sure; there may be more."""
+
+    session: str = ""
+    durable: Extents = field(default_factory=Extents)
+    chunks: int = 0  # that this replica knows of
+    gap_listed_at: float = -inf  # when a listing behind the known prefix found nothing, on this process's clock
+
+
+@dataclass
 class View:
-    """One name. `seen` shows its record, which is open; None where nothing is remembered. `durable`: bytes of that
-    upload that are stored for sure; there may be more. `in_flight`: ranges that this replica is storing now."""
+    """One name. `seen` shows its record, which is open; None where nothing is remembered. `held`: what is stored of
+    that upload. A request that began on another upload of the name has another one. `in_flight`: ranges that this
+    replica is storing now."""
 
     file: FileId
     line: Line
     seen: Look | None = None
+    held: Held = field(default_factory=Held)
     doubted: bool = False
     looks: int = 0  # how often the record was read
-    durable: Extents = field(default_factory=Extents)
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
-    gap_listed_at: float = -inf  # when a listing behind the known prefix found nothing, on this process's clock
-    chunks: int = 0  # that this replica knows of
     users: int = 0
 
-    def has_gap_before(self, extent: Extent, now: float) -> bool:
+    def has_gap_before(self, extent: Extent, held: Held, now: float) -> bool:
         """Whether a chunk begins beyond what this replica knows to be stored, or stores at this moment: then another
         replica may have stored what lies between. Asked for again a lease after a listing that found nothing."""
-        if now - self.gap_listed_at < LEASE:
+        if now - held.gap_listed_at < LEASE:
             return False
-        end = self.durable.prefix_end()
-        for held in sorted(self.in_flight):
-            end = max(end, held.end) if held.start <= end and held != extent else end
+        end = held.durable.prefix_end()
+        for flying in sorted(self.in_flight):
+            end = max(end, flying.end) if flying.start <= end and flying != extent else end
         return extent.start > end
+
+    def show(self, changed: Look) -> None:
+        """The record as this replica has just written it, unless the view is of another upload by now."""
+        if changed.record and changed.record.session == self.held.session:
+            self.seen = changed
 
     def doubt(self) -> None:
         """Read the record again before the next answer: nothing is refused on a remembered one."""
@@ -105,7 +119,7 @@ class Views:
             for _ in range(_TRIES):
                 if view.seen and not view.doubted and not view.seen.expired(self._clock.monotonic()):
                     return view.seen
-                known = view.seen
+                known, held = view.seen, view.held
                 view.seen, view.doubted = None, False
                 seen = await self._records.look(view.file, known)
                 view.looks += 1
@@ -113,17 +127,17 @@ class Views:
                     return seen
                 if not (known and _same_bytes(known.record, seen.record)):
                     stock = await take_stock(self._buckets, view.file, seen.record)
-                    view.durable, view.chunks = stock.durable, len(stock.sources)
+                    held = Held(seen.record.session, stock.durable, len(stock.sources))
                     again = await self._records.look(view.file, seen)
                     if again.etag != seen.etag:
                         continue  # parking or finishing may have deleted what it replaced
                     seen = again
-                view.seen = seen
+                view.seen, view.held = seen, held
             raise StoreUnavailable("the store is too slow to look at a name within a lease")
 
     def remember(self, view: View, seen: Look) -> None:
         """An upload that this replica has just opened: nothing of it is stored yet."""
-        view.seen, view.durable, view.gap_listed_at, view.chunks = seen, Extents(), -inf, 0
+        view.seen, view.held = seen, Held(seen.record.session if seen.record else "")
 
 
 def _same_bytes(known: Record | None, seen: Record) -> bool:

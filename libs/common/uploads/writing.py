@@ -6,12 +6,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from libs.common.bus import EventBus
+from libs.common.bus.events import ChunkReceived, ChunkReceivedData, subject
 from libs.common.clock import Clock
-from libs.common.events import ChunkReceived, ChunkReceivedData, subject
-from libs.common.extents import Extent, split
-from libs.common.layout import FileId
+from libs.common.files.extents import Extent, split
 from libs.common.problems import Kind, Problem
-from libs.common.store import (
+from libs.common.storage import (
     Buckets,
     ConditionFailed,
     FenceExpired,
@@ -23,17 +22,18 @@ from libs.common.store import (
     StoreUnavailable,
 )
 from libs.common.uploads.compare import refuse_difference, refuse_difference_from_file
-from libs.common.uploads.layout import chunk_key, file_key, new_session, part_size
+from libs.common.uploads.folders import Folders, refusal
+from libs.common.uploads.layout import FileId, chunk_key, file_key, new_session, part_size
 from libs.common.uploads.least import ANY_SIZE, LeastSize
-from libs.common.uploads.outcomes import about, completed
+from libs.common.uploads.outcomes import About, completed, metadata
 from libs.common.uploads.payload import Payload, Stored
 from libs.common.uploads.pins import NO_PIN, Pin
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records, session_of
 from libs.common.uploads.stock import Source, chunks_of_part, coverage, full_parts, runs_of, take_stock
 from libs.common.uploads.turns import Turns
-from libs.common.uploads.view import View, Views
-from libs.common.watch import UNWATCHED, Watch
+from libs.common.uploads.view import Held, View, Views
+from libs.common.uploads.watch import UNWATCHED, Watch
 
 _TRIES = 8  # how often a name may change while a chunk is on its way
 
@@ -53,6 +53,7 @@ class Chunk:
     declared: str = ""  # SHA-256 in hex of the whole file
     pin: Pin = NO_PIN
     content_type: str = "application/octet-stream"  # of the file, remembered when its upload opens
+    labels: Mapping[str, str] = field(default_factory=dict)  # likewise
     admit: Callable[[], Awaitable[None]] = anyone  # raises Problem where the device may not begin this upload
 
     @property
@@ -94,6 +95,7 @@ class ChunkWriter:
         self.clock = clock
         self.watch = watch
         self.records = Records(buckets, clock)
+        self.folders = Folders(buckets, self.records, clock)
         self.views = Views(buckets, self.records, clock, views)
         self.turns = Turns(clock)
         self.least = least
@@ -124,8 +126,8 @@ class _Request:
         self._view = view
         self._mine: set[str] = set()  # sessions that this request opened
         self._began = view.looks
-        self._opened = False  # whether it opened an upload
-        self._tried = False  # whether it tried to make the file at once
+        self._into = ""  # the session that it puts bytes into; once that is over, the request may be late
+        self._held = Held()  # what is stored of the upload that the chunk goes into
         self._compared = ""  # etag of the file that holds the same bytes
 
     async def attempt(self) -> Ack | None:
@@ -134,9 +136,6 @@ class _Request:
             seen = await writer.views.current(self._view)
         if seen.record is None:
             return await self._into_nothing(seen)
-        if seen.record.state == "opening":
-            await writer.records.settle(seen)
-            return None
         if seen.record.state == "closed":
             return await self._into_closed(seen, seen.record)
         return await self._into_upload(seen, seen.record)
@@ -146,11 +145,13 @@ class _Request:
     async def _into_nothing(self, seen: Look) -> Ack | None:
         """No record: the file is the truth. A chunk that may begin an upload does not ask first whether it is there:
         the store refuses to make it again, and an opening looks for it."""
-        if self._tried or self._chunk.pin.match is not None:
+        if self._into or self._chunk.pin.match is not None:
             if done := await self._writer.records.file(self._chunk.file):
                 return await self._repeat(seen, done)
             self._chunk.pin.admit(())
+        self._refuse_late("")
         await self._chunk.admit()
+        await self._writer.folders.claim(self._chunk.file)
         if self._chunk.is_whole:
             return await self._at_once(seen)
         return await self._open(seen, None)
@@ -161,19 +162,22 @@ class _Request:
             done = await self._writer.records.file(self._chunk.file)
             return await self._repeat(seen, done) if done and session_of(done) == record.file else None
         self._chunk.pin.admit(())
+        if record.folder:
+            self._refuse(refusal(f"{self._chunk.file.filename!r} is a folder, so that no file can have the name."))
+            return None
         clock = self._writer.clock
         wait = max(seen.calm_in(clock.monotonic()), record.removing - seen.store_time(clock.monotonic()))
         if wait > 0:
             with self._writer.turns.left():
                 await clock.sleep(wait + 0.01)
             return None
+        self._refuse_late("")
         await self._chunk.admit()
+        await self._writer.folders.claim(self._chunk.file)
         return await self._open(seen, record)
 
     async def _open(self, seen: Look, before: Record | None) -> Ack | None:
         """Open an upload where no record is, or one that is closed, and store the chunk in it."""
-        if self._opened:  # it may be late: a device that cancelled must not find its upload open again
-            raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
         chunk, session = self._chunk, new_session()
         self._mine.add(session)
         new = Record(
@@ -183,7 +187,9 @@ class _Request:
             total_size=chunk.total_size,
             part_size=part_size(chunk.total_size),
             content_type=chunk.content_type,
+            labels=dict(chunk.labels),
             digest=chunk.declared,
+            opened_at=seen.store_time(self._writer.clock.monotonic()),
             quiet=before.quiet if before else 0.0,
             aborts=before.aborts if before else (),
             kept=before.kept if before else (),
@@ -194,7 +200,7 @@ class _Request:
                 opened = await self._writer.records.settle(opened)
         if not (opened and opened.record and opened.record.state == "open"):
             return None
-        self._opened = True
+        self._into = session
         self._writer.views.remember(self._view, opened)
         return await self._into_upload(opened, opened.record)
 
@@ -207,7 +213,7 @@ class _Request:
             if chunk.declared != sha256:
                 raise Problem(Kind.DIGEST_MISMATCH, "Repr-Digest does not match the body. Nothing is stored.")
         self._mine.add(session)
-        self._tried = True
+        self._into = session
         try:
             with writer.watch.step("store"):
                 await writer.buckets.perm.put(
@@ -216,18 +222,21 @@ class _Request:
                     absent=True,
                     fence=seen.fence,
                     content_type=chunk.content_type,
-                    metadata=about(session, sha256),
+                    metadata=metadata(session, sha256, chunk.labels),
                 )
         except KeyTaken:
-            raise _name_conflict() from None
+            raise refusal("The name is a folder of another file, or a file is a folder of the name.") from None
         except (StoreFull, StoreRefused):
             raise
-        except (ConditionFailed, FenceExpired, StoreUnavailable):
+        except FenceExpired:
+            self._into = ""
+            return None
+        except (ConditionFailed, StoreUnavailable):
             return None  # the file tells
         again = await writer.records.look(chunk.file)
         if again.record or seen.expired(writer.clock.monotonic()):
             return None
-        return self._complete(session, chunk.extent.end, sha256, chunk.content_type)
+        return self._complete(About(session, chunk.extent.end, sha256, chunk.content_type, chunk.labels))
 
     # -- a complete file
 
@@ -251,15 +260,15 @@ class _Request:
                 return None
         if seen.expired(writer.clock.monotonic()):
             return None
-        return self._complete(session, done.size, done.metadata.get("digest", ""), done.content_type)
+        return self._complete(About.of(done))
 
-    def _complete(self, session: str, size: int, sha256: str, content_type: str) -> Ack:
+    def _complete(self, about: About) -> Ack:
         if self._chunk.is_whole:
-            event = completed(self._chunk.file, session, size, sha256, content_type, "/hiper/ingest")
+            event = completed(self._chunk.file, about, "/hiper/ingest")
             self._writer.bus.publish(event)
-            if session in self._mine:
+            if about.session in self._mine:
                 self._writer.watch.told(event)
-        return Ack(size, session, complete=True, total_size=size)
+        return Ack(about.size, about.session, complete=True, total_size=about.size)
 
     # -- an upload in progress
 
@@ -267,9 +276,12 @@ class _Request:
         if refusal := self._refusal(record):
             self._refuse(refusal)
             return None
+        self._refuse_late(record.session)
         async with self._view.reserved(self._chunk.extent, self._writer.turns):
             if self._view.seen is not seen:
                 return None  # the name changed while another chunk held the range
+            self._held = self._view.held
+            self._into = record.session
             try:
                 with self._writer.watch.step("compare"):
                     sources = await self._sources(record)
@@ -301,6 +313,12 @@ class _Request:
             return problem
         return None
 
+    def _refuse_late(self, session: str) -> None:
+        """A request keeps to the session that it put bytes into. Its device may have sent them again elsewhere since,
+        and deleted them: they must not come back, nor go into the next upload."""
+        if self._into not in ("", session):
+            raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
+
     def _refuse(self, problem: Problem) -> None:
         """Nothing is refused on a remembered record: read it again first. A refused write may have been one's own."""
         self._view.doubt()
@@ -329,17 +347,18 @@ class _Request:
                 )
         self._view.forget()
         changed = await self._writer.records.change(seen, **told)
-        self._view.seen = changed
+        if changed:
+            self._view.show(changed)
         return changed
 
     async def _sources(self, record: Record) -> list[Source]:
         """What is stored already of the chunk's bytes. Where it begins beyond the known prefix, another replica
         may have stored what lies between: the part is listed."""
-        view, extent = self._view, self._chunk.extent
-        if view.has_gap_before(extent, self._writer.clock.monotonic()):
+        held, extent = self._held, self._chunk.extent
+        if self._view.has_gap_before(extent, held, self._writer.clock.monotonic()):
             await self._list_gap(record)
         found: list[Source] = []
-        if view.durable.missing(extent) != [extent] and extent.length:
+        if held.durable.missing(extent) != [extent] and extent.length:
             found = runs_of(self._writer.buckets, record)
             for part in range(extent.start // record.part_size, -(-extent.end // record.part_size)):
                 found += await self._listed(record, part)
@@ -348,20 +367,20 @@ class _Request:
     async def _listed(self, record: Record, part: int) -> list[Source]:
         found = await chunks_of_part(self._writer.buckets.temp, self._chunk.file, record.session, part)
         for source in found:
-            self._view.durable.add(source.extent)
+            self._held.durable.add(source.extent)
         return found
 
     async def _list_gap(self, record: Record) -> None:
         """Learn what other replicas stored behind the known prefix, part by part for as long as it grows."""
-        view, size = self._view, record.part_size
-        began = end = view.durable.prefix_end()
+        held, size = self._held, record.part_size
+        began = end = held.durable.prefix_end()
         while end < self._chunk.extent.start:
             await self._listed(record, end // size)
-            if view.durable.prefix_end() // size == end // size:
+            if held.durable.prefix_end() // size == end // size:
                 break
-            end = view.durable.prefix_end()
-        if view.durable.prefix_end() == began:
-            view.gap_listed_at = self._writer.clock.monotonic()
+            end = held.durable.prefix_end()
+        if held.durable.prefix_end() == began:
+            held.gap_listed_at = self._writer.clock.monotonic()
 
     async def _put(self, record: Record, new: Sequence[Extent]) -> None:
         """Store the new bytes as objects, cut at part boundaries. Whatever it raises, every put has ended."""
@@ -369,9 +388,9 @@ class _Request:
         cuts = [cut for extent in new for cut in split(extent, record.part_size)]
         pieces = [await payload.stored(cut, digests.get(cut, "")) for cut in cuts]
         if pieces:
-            view = self._view
-            self._writer.least.check(self._chunk.extent, record.total_size, view.durable, view.chunks)
-            view.chunks += len(pieces)
+            held = self._held
+            self._writer.least.check(self._chunk.extent, record.total_size, held.durable, held.chunks)
+            held.chunks += len(pieces)
         try:
             puts = (self._put_one(record, piece) for piece in pieces)
             for failure in await asyncio.gather(*puts, return_exceptions=True):
@@ -389,28 +408,31 @@ class _Request:
     async def _acknowledge(self, record: Record) -> Ack | None:
         """Answer on a look within its lease that was taken, or confirmed, after the bytes were durable."""
         writer, view, extent = self._writer, self._view, self._chunk.extent
-        if view.seen and view.seen.record and view.seen.record.session == record.session:
-            view.durable.add(extent)
+        if view.held.session == record.session:
+            view.held.durable.add(extent)
+        if record.total_size is None:
+            view.doubt()  # another replica may have been told an end that lies before these bytes
         for _ in range(_TRIES):
             seen = await writer.views.current(view)
             now = seen.record
-            if not now or (now.state, now.session) != ("open", record.session) or not view.durable.covers(extent):
+            if not now or (now.state, now.session) != ("open", record.session) or not view.held.durable.covers(extent):
                 return None
+            refuse_beyond(extent, now.total_size)
             if now.parked_at is not None:
                 if resumed := await writer.records.change(seen, parked_at=None):
-                    view.seen = seen = resumed
+                    view.show(resumed)
                 else:
                     view.doubt()
                 continue
             if not seen.expired(writer.clock.monotonic()):
                 self._publish(now)
-                return Ack(view.durable.prefix_end(), now.session, complete=False, total_size=now.total_size)
+                return Ack(view.held.durable.prefix_end(), now.session, complete=False, total_size=now.total_size)
         raise StoreUnavailable("the store is too slow to acknowledge within a lease")
 
     def _publish(self, record: Record) -> None:
         chunk, view, size = self._chunk, self._view, record.part_size
         touched = range(chunk.extent.start // size, -(-chunk.extent.end // size))
-        offset = view.durable.prefix_end()
+        offset = view.held.durable.prefix_end()
         data = ChunkReceivedData(
             owner=chunk.file.owner,
             filename=chunk.file.filename,
@@ -419,7 +441,7 @@ class _Request:
             length=chunk.extent.length,
             offset=offset,
             total_size=record.total_size,
-            filled_parts=full_parts(record, view.durable, touched),
+            filled_parts=full_parts(record, view.held.durable, touched),
         )
         self._writer.bus.publish(ChunkReceived(source="/hiper/ingest", subject=subject(chunk.file), data=data))
 
@@ -447,7 +469,3 @@ def refuse_other_digest(asked: str, declared: str) -> None:
             "Repr-Digest differs from the one that was declared for this file before. If the content changed, cancel "
             "it with DELETE /files/{filename} and start again.",
         )
-
-
-def _name_conflict() -> Problem:
-    return Problem(Kind.BAD_FILENAME, "The name is a folder of another file, or a file is a folder of the name.")

@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common import audit_trail
-from libs.common.tracing import TRACEPARENT, continued, trace_ids
+from libs.common.observability.tracing import TRACEPARENT, continued, trace_ids
+from libs.common.security import audit_trail
 from libs.common.web.errors import METHODS, internal_error
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)

@@ -12,6 +12,7 @@ from libs.common.settings import ConfigurationError, Settings
 from libs.common.web.access import RequestShell
 from libs.common.web.docs import DOCUMENT, add_docs
 from libs.common.web.doors import AdminDoor, MetricsDoor
+from libs.common.web.drain import Drain
 from libs.common.web.errors import DEFAULT_RESPONSE, add_error_handlers
 from libs.common.web.probes import probes
 from libs.common.web.shedding import Shedder
@@ -50,6 +51,7 @@ def create_app(
         responses={"default": DEFAULT_RESPONSE},
     )
     app.state.give_up = _complain  # what runs the process puts its end here
+    app.state.drain = Drain()
     add_error_handlers(app)
     app.include_router(probes(ready, settings.metrics_elsewhere))
     if settings.docs_enabled:

@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
-from libs.common import audit_trail
-from libs.common.jwks import KeysUnavailable
 from libs.common.problems import Kind, Problem
-from libs.common.store import StoreFull, StoreUnavailable
+from libs.common.security import audit_trail
+from libs.common.security.jwks import KeysUnavailable
+from libs.common.storage import StoreFull, StoreUnavailable
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from libs.common.problems import Kind, Problem
 
-MAX_QUERY = 4096  # bytes; the longest filename is 765, percent-encoded
+MAX_QUERY = 4096  # bytes; the longest filename is 2,550, percent-encoded
 MAX_PARAMETERS = 16
 # Proxies and libraries differ in which of several they take, so what one of them checked another would not see.
 _ONCE = frozenset(

@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from libs.common.settings import Settings
-from libs.common.store import Buckets
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import Buckets
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth.app import build_app
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.clocks import ManualClock

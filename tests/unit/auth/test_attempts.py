@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from libs.common.rates import Left, Rates, Window
+from libs.common.security.rates import Left, Rates, Window
 from libs.common.settings import Settings
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth import attempts
 from services.auth.app import build_app
 from services.auth.attempts import ABREAST, MOST_WAITING, PACE, network_of

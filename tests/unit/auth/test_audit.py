@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from libs.common.layout import device_key
 from libs.common.settings import MIN_SECRET_BYTES, Settings
-from libs.common.store import StoreUnavailable
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import StoreUnavailable
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import device_key
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.metrics import growth
 from tests.unit.trail import audited

@@ -3,9 +3,9 @@
 import pytest
 from fastapi import FastAPI
 
-from libs.common.layout import device_key
 from libs.common.settings import Settings
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import device_key
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.keyrings import SECRET, plain_settings
 

@@ -3,10 +3,10 @@ with a new one once the clock is right."""
 
 import pytest
 
-from libs.common.revocations import Revocations, read_revoked
+from libs.common.security.revocations import Revocations, read_revoked
+from libs.common.security.tokens import LEEWAY, InvalidToken, TokenVerifier
 from libs.common.settings import Settings
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.tokens import LEEWAY, InvalidToken, TokenVerifier
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth.ledger import Ledger
 from tests.unit.auth.talk import AuthApi
 from tests.unit.clocks import ManualClock

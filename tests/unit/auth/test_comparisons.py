@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth.models import Device
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 

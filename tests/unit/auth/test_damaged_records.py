@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.layout import device_key
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import device_key
 from tests.unit.auth.talk import AuthApi
 from tests.unit.damage import DAMAGED
 from tests.unit.trail import audited

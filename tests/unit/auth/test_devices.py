@@ -8,14 +8,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from libs.common.authn import ADMIN, Authn
-from libs.common.layout import REVOKED, device_key
 from libs.common.problems import Kind, Problem
-from libs.common.revocations import Revocations
+from libs.common.security.authn import ADMIN, Authn
+from libs.common.security.revocations import Revocations
+from libs.common.security.tokens import TokenVerifier
 from libs.common.settings import Settings
-from libs.common.store import StoreUnavailable
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.tokens import TokenVerifier
+from libs.common.storage import StoreUnavailable
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import REVOKED, device_key
 from services.auth.bodies import MAX_BODY
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.clocks import ManualClock

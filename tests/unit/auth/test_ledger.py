@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.layout import REVOKED
-from libs.common.revocations import Revocations, read_revoked
-from libs.common.store import StoreUnavailable, read
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.security.revocations import Revocations, read_revoked
+from libs.common.storage import StoreUnavailable, read
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import REVOKED
 from services.auth.ledger import MARGIN, REPAIR_INTERVAL, RETENTION, Ledger
 from tests.unit.clocks import ManualClock
 from tests.unit.damage import DAMAGED

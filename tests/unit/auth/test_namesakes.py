@@ -2,9 +2,9 @@
 
 import pytest
 
-from libs.common.layout import DEVICES, device_key
-from libs.common.store import Listing
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import Listing
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import DEVICES, device_key
 from services.auth.namesakes import looks_reserved, namesake
 from tests.unit.auth.talk import AuthApi
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from libs.common.settings import Settings
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth.app import build_app
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.keyrings import SECRET, plain_settings

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from libs.common.problems import Kind
+from libs.common.security.tokens import TokenVerifier
 from libs.common.settings import Settings
-from libs.common.store.filesystem import FilesystemStore
-from libs.common.tokens import TokenVerifier
+from libs.common.storage.filesystem import FilesystemStore
 from services.auth.app import build_app
 from tests.unit.auth.talk import ADMIN_SECRET, GRANT, AuthApi
 from tests.unit.keyrings import SECRET, plain_settings

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from libs.client import HiperClient
 from libs.client.tokens import ClientCredentials
-from libs.common.authn import SCOPES
+from libs.common.security.authn import SCOPES
 from libs.common.settings import Settings
 from services.embedded.app import build_app
 from tests.unit.client.live import CuttingProxy, LiveServer

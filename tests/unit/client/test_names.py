@@ -7,7 +7,8 @@ from libs.client.errors import HiperError
 from libs.client.names import RemoteFile
 
 
-def test_a_name_is_one_percent_encoded_segment() -> None:
+def test_a_name_is_percent_encoded_but_for_its_slashes() -> None:
+    assert RemoteFile("drives/2026 1/a%2Fb").path == "/files/drives/2026%201/a%252Fb"
     assert RemoteFile("a b?c#d%2F\"'ä;=&.bin").path == "/files/a%20b%3Fc%23d%252F%22%27%C3%A4%3B%3D%26.bin"
 
 
@@ -16,7 +17,7 @@ def test_the_owner_is_asked_for_only_if_given() -> None:
     assert RemoteFile("f", "fleet").query == {"owner": "fleet"}
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "bad\udcff"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/a", "a/", "a//b", "a/../b", "../a", "/", "bad\udcff"])
 def test_what_no_address_can_carry_is_refused_before_anything_is_sent(name: str) -> None:
     with pytest.raises(HiperError):
         RemoteFile.of(name, None)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.client.pacing import FAST, FIRST, LEAST, SLOW, Ceiling, Pacing, Remaining
-from libs.common.extents import Extent, Extents
+from libs.common.files.extents import Extent, Extents
 
 
 def test_the_first_chunk_is_small() -> None:

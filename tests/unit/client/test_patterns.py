@@ -10,7 +10,20 @@ from tests.unit.client.test_strangers import Tokens
 from tests.unit.scripted_server import answer, scripted
 
 LISTED = {"a.log": "complete", "b.log": "complete", "c.log": "pending", ".bashrc": "complete", "[x]": "complete"}
-HOSTILE = ["../up.log", "/etc/cron.d/x.log", "..", "a\\b.log", "a\x1b[2J.log", "nul\0.log", "", "x" * 256 + ".log"]
+IN_FOLDERS = ("a.log", "d/a.log", "d/e/a.log", "d/.hidden/a.log", "d/e/b.txt", ".d/a.log")
+HOSTILE = [
+    "../up.log",
+    "d/../../up.log",
+    "d//a.log",
+    "/d/a.log",
+    "/etc/cron.d/x.log",
+    "..",
+    "a\\b.log",
+    "a\x1b[2J.log",
+    "nul\0.log",
+    "",
+    "x" * 256 + ".log",
+]
 
 
 def listing(files: dict[str, str]) -> bytes:
@@ -43,6 +56,24 @@ async def test_a_pattern_means_complete_files_and_each_once(names: list[str], fo
     assert await choose(LISTED, *names) == (found, [])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*", ["a.log"]),
+        ("*/*", ["d/a.log"]),
+        ("d/*", ["d/a.log"]),
+        ("d/**", ["d/a.log", "d/e/a.log", "d/e/b.txt"]),
+        ("**/a.log", ["a.log", "d/a.log", "d/e/a.log"]),
+        ("**", ["a.log", "d/a.log", "d/e/a.log", "d/e/b.txt"]),
+        ("d/**/*.txt", ["d/e/b.txt"]),
+        ("d/.*/*", ["d/.hidden/a.log"]),
+        (".d/*", [".d/a.log"]),
+    ],
+)
+async def test_in_a_pattern_only_two_stars_stand_for_folders(pattern: str, found: list[str]) -> None:
+    assert await choose(dict.fromkeys(IN_FOLDERS, "complete"), pattern) == (found, [])
+
+
 async def test_a_pattern_without_a_match_is_an_error_and_the_others_count() -> None:
     assert await choose(LISTED, "*.mcap", "a*", "c.*") == (
         ["a.log"],
@@ -58,3 +89,4 @@ async def test_without_a_pattern_nothing_is_listed() -> None:
 async def test_a_name_that_no_server_of_ours_gives_is_not_chosen() -> None:
     files = {**dict.fromkeys(HOSTILE, "complete"), "good.log": "complete"}
     assert (await choose(files, "*"))[0] == ["good.log"]
+    assert (await choose(files, "**"))[0] == ["good.log"]

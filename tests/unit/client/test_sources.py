@@ -14,7 +14,7 @@ import pytest
 from libs.client.errors import HiperError, SourceChangedError
 from libs.client.opening import open_source
 from libs.client.sources import FileSource, Hashing, Source, read_chunk
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 
 
 def content(source: Source) -> bytes:

@@ -85,16 +85,17 @@ async def test_another_file_is_replaced_only_where_that_is_allowed(uploaded: Hip
 
 @pytest.fixture
 async def undeclared(client: HiperClient) -> HiperClient:
-    """A client whose file `u` was uploaded without a digest, as a small device does it."""
-    async with client._transport._session.post(
-        f"{client.server}/upload?filename=u&total_size=3",
-        data=b"abc",
-        headers={
-            "Content-Range": "bytes 0-2/3",
-            "Authorization": f"Bearer {await client._transport._tokens.token()}",
-        },
-    ) as answer:
-        assert answer.status == 200
+    """A client whose file `u` was uploaded in two chunks and without a digest, as a small device does it."""
+    for content_range, data in (("bytes 0-1/3", b"ab"), ("bytes 2-2/3", b"c")):
+        async with client._transport._session.post(
+            f"{client.server}/upload?filename=u&total_size=3",
+            data=data,
+            headers={
+                "Content-Range": content_range,
+                "Authorization": f"Bearer {await client._transport._tokens.token()}",
+            },
+        ) as answer:
+            assert answer.status == 200
     while (await client.status("u")).status != "complete":  # noqa: ASYNC110  # it is another process's event
         await asyncio.sleep(0.02)
     return client

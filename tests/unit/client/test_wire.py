@@ -17,7 +17,7 @@ from libs.client.wire import (
     parse_content_range,
     parse_digest_field,
 )
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 
 
 def test_a_chunk_is_nine_bytes_of_header_and_the_payload() -> None:

@@ -9,20 +9,13 @@ from fastapi import FastAPI
 
 from libs.common.settings import Settings
 from services.embedded.app import build_app
-from tests.unit.ingest.running import HastyClock, make_settings, token_for
+from tests.unit.ingest.running import make_settings, token_for
 from tests.unit.ingest.talk import Device
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return make_settings(tmp_path)
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process is built with a clock that runs faster."""
-    for module in ("embedded", "assembler"):
-        monkeypatch.setattr(f"services.{module}.app.SystemClock", HastyClock)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.rates import Rates, window
+from libs.common.security.rates import Rates, window
+from libs.common.security.tokens import TokenIssuer
 from libs.common.settings import Settings
-from libs.common.tokens import TokenIssuer
 from services.embedded.app import build_app
 from tests.unit.ingest.running import OWNER, make_settings, park, token_for
 from tests.unit.ingest.talk import CountedBody, Device, accepted, framed, refused
@@ -237,7 +237,7 @@ async def test_a_device_has_so_many_files_whatever_their_size(tmp_path: Path) ->
         await device.completed("open")
 
 
-async def test_what_is_deleted_makes_room(tmp_path: Path, hasty: None) -> None:
+async def test_what_is_deleted_makes_room(tmp_path: Path) -> None:
     async with limited(tmp_path, {"stored_bytes": 1500}) as device:
         await device.upload("old", CONTENT)
         refused(await device.chunk("new", CONTENT), 507, "quota-exceeded")
@@ -287,7 +287,7 @@ async def test_while_the_storage_is_away_nothing_is_limited_and_the_log_says_so(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedStorage, "mode", mode)
-    monkeypatch.setattr("libs.common.rates.PATIENCE", 0.05)
+    monkeypatch.setattr("libs.common.security.rates.PATIENCE", 0.05)
     rates, once = Rates("shared://"), window("requests", "requests", 0.1, 1)
     with capture_logs() as logs:
         assert all([await rates.take(once, OWNER) for _ in range(50)])
@@ -296,9 +296,20 @@ async def test_while_the_storage_is_away_nothing_is_limited_and_the_log_says_so(
 
 
 async def test_once_the_storage_is_back_it_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libs.common.rates.PAUSE", 0.0)
+    monkeypatch.setattr("libs.common.security.rates.PAUSE", 0.0)
     rates, once = Rates("shared://"), window("requests", "requests", 0.1, 1)
     monkeypatch.setattr(SharedStorage, "mode", "broken")
     assert await rates.take(once, OWNER)
     monkeypatch.setattr(SharedStorage, "mode", "there")
     assert [await rates.take(once, OWNER) for _ in range(2)] == [True, False]
+
+
+async def test_an_upload_of_unknown_length_grows_only_into_the_room_that_is_left(tmp_path: Path) -> None:
+    async with limited(tmp_path, {"stored_bytes": 1500}) as device:
+        for start in (0, 500):
+            grown = {"Content-Range": f"bytes {start}-{start + 499}/*"}
+            accepted(await device.ask("POST", "/upload?filename=grows", content=CONTENT[:500], headers=grown))
+        refused(await device.chunk("other", CONTENT[:501]), 507, "quota-exceeded")
+        too_much = {"Content-Range": "bytes 1000-1500/*"}
+        answer = await device.ask("POST", "/upload?filename=grows", content=CONTENT[:501], headers=too_much)
+        assert refused(answer, 507, "quota-exceeded")["needed"] == 501

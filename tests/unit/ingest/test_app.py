@@ -20,7 +20,8 @@ async def test_it_takes_chunks_and_says_how_far_a_file_is(settings: Settings) ->
     ):
         assert (await http.get("/readyz")).text == "ok"
         device = Device(http, token_for(settings))
-        assert accepted(await device.chunk("a", CONTENT))["next_expected_byte"] == 10
+        accepted(await device.chunk("a", CONTENT, 0, 5))
+        assert accepted(await device.chunk("a", CONTENT, 5, 10))["next_expected_byte"] == 10
         assert accepted(await device.status("a"))["status"] == "pending"
         refused(await http.post("/token"), 404, "no-route")
 

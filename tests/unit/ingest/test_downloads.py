@@ -3,13 +3,13 @@
 import pytest
 from fastapi import FastAPI
 
-from libs.common.extents import Extent
-from libs.common.layout import FileId, file_key
+from libs.common.files.extents import Extent
 from libs.common.settings import Settings
-from libs.common.store import ObjectNotFound
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import ObjectNotFound
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.layout import FileId, file_key
+from libs.common.uploads.reading import FileReader
 from services.ingest.ranges import http_date
-from services.ingest.reading import FileReader
 from services.ingest.routes_files import started
 from services.ingest.routes_upload import media_type
 from tests.unit.ingest.running import OWNER, park, settled
@@ -124,7 +124,14 @@ async def test_a_download_says_what_it_is(device: Device) -> None:
     assert got.headers["x-content-type-options"] == "nosniff"
     assert got.headers["accept-ranges"] == "bytes"
     assert got.headers["cache-control"] == "private, no-cache"
-    assert "repr-digest" not in got.headers
+    assert got.headers["repr-digest"] == digest(CONTENT)  # the server saw all of it at once
+
+
+async def test_a_file_of_many_chunks_has_no_digest_that_the_device_did_not_declare(device: Device) -> None:
+    accepted(await device.chunk("a", CONTENT, 0, 50))
+    accepted(await device.chunk("a", CONTENT, 50, 100))
+    await device.completed("a")
+    assert "repr-digest" not in (await device.get("a")).headers
 
 
 async def test_a_declared_digest_comes_with_the_file(device: Device) -> None:
@@ -177,9 +184,10 @@ async def test_an_unfinished_file_cannot_be_had_whole(device: Device, unfinished
     assert (await device.head(unfinished)).status_code == 409
 
 
-async def test_only_the_open_one_has_a_session(device: Device, unfinished: str) -> None:
+async def test_an_unfinished_file_has_the_session_of_its_upload(device: Device, unfinished: str) -> None:
     got = await device.get(unfinished, {"Range": "bytes=0-"})
-    assert ("etag" in got.headers) == (unfinished == "open")
+    session = accepted(await device.status(unfinished))["session"]
+    assert got.headers["etag"] == f'"{session}"'
 
 
 async def test_an_unknown_file_is_not_there(device: Device) -> None:
@@ -239,7 +247,6 @@ async def test_a_download_goes_on_when_the_upload_is_completed_meanwhile(
     assert b"".join([bytes(block) async for block in reader.blocks(state, Extent(10, 60))]) == CONTENT[10:60]
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("sent", [60, 100], ids=["open", "complete"])
 async def test_a_download_of_what_was_deleted_a_moment_before_finds_nothing(
     app: FastAPI, device: Device, settings: Settings, sent: int

@@ -11,7 +11,10 @@ from tests.unit.ingest.running import settled, stored
 from tests.unit.ingest.talk import Device, accepted, framed, path_of, refused
 
 CONTENT = b"0123456789"
-BAD = ("", ".", "..", " ", "a/b", "/", "../a", "a\\b", "a\x00b", "a\x7fb", "a\x85b", "e\u0301", "x" * 256)
+BAD = (
+    *("", ".", "..", " ", "/", "../a", "a/..", "a/../b", "a//b", "/a", "a/", "a/./b", "a\\b", "a\x00b", "a\x7fb"),
+    *("a\x85b", "e\u0301", "x" * 256, "a/" + "x" * 256, "a/" * 425 + "b", "=a", "a/=record", "a/b__XLDIR__"),
+)
 ODD = (
     "ä ö ü.txt",
     'say "hi".txt',
@@ -34,6 +37,11 @@ ODD = (
     "a\u2028b",
     "x" * 255,
     "\u00e9" * 127 + "x",
+    "drives/2026-11-30/drive 0417.mcap",
+    "a/..b/...",
+    "x/status/a",
+    "a/status.txt",
+    "/".join(["\u00e9" * 127] * 3),
 )
 
 
@@ -61,7 +69,22 @@ async def test_a_name_with_a_line_break_has_no_address_either(device: Device) ->
     assert [file["filename"] for file in (await device.files())["files"]] == ["a"]
 
 
-@pytest.mark.parametrize("path", ["/files/a%2Fb", "/files/%2Fetc%2Fpasswd", "/files/%2E%2E", "/files/%2E%2E%2Fa"])
+async def test_a_file_in_a_folder_is_not_named_as_a_status_is(device: Device, settings: Settings) -> None:
+    refused(await device.chunk("a/status", CONTENT), 400, "bad-filename")
+    assert stored(settings) == {}
+
+
+async def test_a_slash_in_an_address_may_be_encoded_or_not(device: Device) -> None:
+    await device.upload("a/b", CONTENT)
+    for path in ("/files/a/b", "/files/a%2Fb", "/files/a%2fb"):
+        assert (await device.ask("GET", path)).content == CONTENT
+        assert accepted(await device.ask("GET", f"{path}/status"))["filename"] == "a/b"
+    assert (await device.ask("DELETE", "/files/a/b")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "path", ["/files/a%2F%2E%2E%2Fb", "/files/%2Fetc%2Fpasswd", "/files/%2E%2E", "/files/%2E%2E%2Fa"]
+)
 async def test_an_encoded_slash_does_not_lead_out(device: Device, path: str) -> None:
     refused(await device.ask("GET", path), 400, "bad-filename")
 
@@ -89,12 +112,11 @@ async def test_an_odd_name_works_everywhere(device: Device, filename: str) -> No
     await device.completed(filename)
     got = await device.get(filename)
     assert got.content == CONTENT
-    assert saved_as(got.headers["content-disposition"]) == filename
+    assert saved_as(got.headers["content-disposition"]) == filename.rpartition("/")[2]
     assert (await device.head(filename)).headers["content-disposition"] == got.headers["content-disposition"]
     assert [file["filename"] for file in (await device.files())["files"]] == [filename]
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_odd_names_are_deleted_too(device: Device) -> None:
     for filename in ODD:
         accepted(await device.chunk(filename, CONTENT, 0, 5))

@@ -14,7 +14,7 @@ from libs.common.problems import Problem
 from libs.common.settings import Settings
 from services.ingest.receive import Budget, Deadline, timed
 from tests.unit.ingest.running import make_settings, stored
-from tests.unit.ingest.talk import CountedBody, Device, accepted, framed, header, refused, streamed
+from tests.unit.ingest.talk import CountedBody, Device, accepted, digest, framed, header, refused, streamed
 
 LIMIT = 1000  # bytes of a payload
 CONTENT = bytes(range(200)) * 10
@@ -49,11 +49,13 @@ async def test_a_content_length_beyond_the_limit_is_refused_before_the_body_is_r
     assert stored(settings) == {}
 
 
-async def test_a_content_range_beyond_the_limit_is_refused_before_the_body_is_read(
+async def test_a_range_with_a_digest_beyond_the_limit_is_refused_before_the_body_is_read(
     device: Device, settings: Settings
 ) -> None:
+    """Without one it is a stream, which is stored while it comes."""
     body = CountedBody([CONTENT])
-    answer = await device.post("a", len(CONTENT), body, {"Content-Range": f"bytes 0-{LIMIT}/{len(CONTENT)}"})
+    headers = {"Content-Range": f"bytes 0-{LIMIT}/{len(CONTENT)}", "Content-Digest": digest(CONTENT[: LIMIT + 1])}
+    answer = await device.post("a", len(CONTENT), body, headers)
     refused(answer, 413, "too-large")
     assert body.taken == 0
     assert stored(settings) == {}

@@ -2,11 +2,12 @@
 
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from libs.common.settings import Settings
-from tests.unit.ingest.running import OWNER, park, settled
+from tests.unit.ingest.running import OWNER, park, reject, settled
 from tests.unit.ingest.talk import Device, accepted, refused
 
 CONTENT = b"0123456789"
@@ -39,7 +40,7 @@ async def test_it_tells_complete_then_partial_then_pending_files(device: Device,
     assert [(file["filename"], file["status"]) for file in page["files"]] == files
     assert page["next"] is None
     for file in page["files"]:
-        assert set(file) == {"filename", "owner", "status", "size", "last_modified"}
+        assert set(file) == {"filename", "owner", "status", "size", "last_modified", "labels"}
         assert (file["owner"], file["size"]) == (OWNER, 10)
         assert datetime.now(UTC) - datetime.fromisoformat(file["last_modified"]) < timedelta(minutes=1)
 
@@ -67,6 +68,15 @@ async def test_it_can_be_of_one_status(device: Device, files: list[tuple[str, st
     assert [file["filename"] for file in first["files"] + rest["files"]] == wanted
 
 
+async def test_a_rejected_upload_is_listed_as_that(device: Device, settings: Settings) -> None:
+    await reject(settings, "r", CONTENT)
+    for query in ({}, {"status": "rejected"}):
+        assert [(file["filename"], file["status"]) for file in (await device.files(**query))["files"]] == [
+            ("r", "rejected")
+        ]
+    assert (await device.files(status="pending"))["files"] == []
+
+
 async def test_a_resumed_file_is_pending_and_no_longer_partial(device: Device, settings: Settings) -> None:
     await park(settings, "p", CONTENT, (0, 3))
     accepted(await device.chunk("p", CONTENT, 3, 5))
@@ -74,7 +84,76 @@ async def test_a_resumed_file_is_pending_and_no_longer_partial(device: Device, s
 
 
 async def test_of_an_owner_without_files_it_is_empty(device: Device) -> None:
-    assert await device.files() == {"files": [], "next": None}
+    assert await device.files() == {"files": [], "folders": [], "next": None}
+
+
+FOLDERS = ("drives/1/a", "drives/1/b", "drives/2/a", "drives/x", "drives-old", "e", ".hidden/a")
+
+
+@pytest.fixture
+async def in_folders(device: Device, settings: Settings) -> None:
+    """Files in folders, the last of them unfinished."""
+    for name in FOLDERS:
+        await device.upload(name, CONTENT)
+    await park(settings, "drives/3/a", CONTENT, (0, 3))
+    accepted(await device.chunk("drives/1/c", CONTENT, 0, 5))
+
+
+def names(page: dict[str, Any]) -> list[str]:
+    return [file["filename"] for file in page["files"]]
+
+
+@pytest.mark.usefixtures("in_folders")
+@pytest.mark.parametrize(
+    ("prefix", "files"),
+    [
+        ("drives/1", ["drives/1/a", "drives/1/b", "drives/1/c"]),
+        ("drives/", ["drives/1/a", "drives/1/b", "drives/2/a", "drives/x", "drives/3/a", "drives/1/c"]),
+        ("drives/3/", ["drives/3/a"]),
+        ("drives/1/c", ["drives/1/c"]),
+        ("drives/1/c/", []),
+        (".", [".hidden/a"]),
+        ("..", []),
+        ("x", []),
+    ],
+)
+async def test_a_prefix_chooses_names_of_every_status(device: Device, prefix: str, files: list[str]) -> None:
+    assert names(await device.files(prefix=prefix)) == files
+
+
+@pytest.mark.usefixtures("in_folders")
+@pytest.mark.parametrize(
+    ("query", "files", "folders"),
+    [
+        ({}, ["drives-old", "e"], [".hidden/", "drives/"]),
+        ({"prefix": "drives"}, ["drives-old"], ["drives/"]),
+        ({"prefix": "drives/"}, ["drives/x"], ["drives/1/", "drives/2/", "drives/3/"]),
+        ({"prefix": "drives/1/"}, ["drives/1/a", "drives/1/b", "drives/1/c"], []),
+        ({"status": "pending"}, [], ["drives/"]),
+        ({"status": "partial", "prefix": "drives/"}, [], ["drives/3/"]),
+    ],
+)
+async def test_with_a_delimiter_folders_stand_for_what_is_in_them(
+    device: Device, query: dict[str, str], files: list[str], folders: list[str]
+) -> None:
+    page = await device.files(delimiter="/", **query)
+    assert (names(page), page["folders"], page["next"]) == (files, folders, None)
+
+
+@pytest.mark.usefixtures("in_folders")
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_pages_of_folders_hold_each_file_once_and_each_folder_once_for_a_status(
+    device: Device, limit: int
+) -> None:
+    files, folders, after = list[str](), list[str](), dict[str, str]()
+    for _ in range(10):
+        page = await device.files(delimiter="/", prefix="drives/", status="complete", limit=limit, **after)
+        files, folders = files + names(page), folders + page["folders"]
+        if page["next"] is None:
+            break
+        assert len(page["files"]) + len(page["folders"]) == limit
+        after = {"after": page["next"]}
+    assert (files, folders) == (["drives/x"], ["drives/1/", "drives/2/"])
 
 
 FOREIGN = (
@@ -84,7 +163,7 @@ FOREIGN = (
     "complete:a",
     *(
         urlsafe_b64encode(text).decode()
-        for text in (b"weird:a", b"complete", b"\xff\xfe", b"complete:\x00", b"pending:a/b")
+        for text in (b"weird:a", b"complete", b"\xff\xfe", b"complete:\x00", b"pending:a/")
     ),
 )
 
@@ -96,7 +175,10 @@ async def test_a_cursor_must_be_one_of_this_server(device: Device, after: str) -
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("limit", "0"), ("limit", "1001"), ("limit", "x"), ("limit", "-1"), ("status", "done")],
+    [
+        *(("limit", "0"), ("limit", "1001"), ("limit", "x"), ("limit", "-1"), ("status", "done")),
+        *(("delimiter", "-"), ("delimiter", ""), ("prefix", "../"), ("prefix", "a//"), ("prefix", "a/=b")),
+    ],
 )
 async def test_its_parameters_must_be_what_the_api_says(device: Device, name: str, value: str) -> None:
     refused(await device.ask("GET", "/files", params={name: value}), 400, "bad-request")

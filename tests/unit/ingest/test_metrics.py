@@ -64,15 +64,25 @@ async def test_a_complete_file_is_counted_with_its_lag(device: Device, settings:
         growth("hiper_finalize_lag_seconds_count") as lags,
         growth("hiper_finalize_lag_seconds_sum") as seconds,
     ):
-        await device.upload("a", b"hello")
+        accepted(await device.chunk("a", b"hello", 0, 2))
+        accepted(await device.chunk("a", b"hello", 2, 5))
         await settled(settings)
     assert (completed.by, lags.by) == (1, 1)
     assert 0 <= seconds.by < 10
 
 
-async def test_a_rejected_file_is_counted(device: Device, settings: Settings, hasty: None) -> None:
+async def test_a_file_that_comes_in_one_request_is_counted_too(device: Device) -> None:
+    with growth("hiper_files_completed_total") as completed:
+        await device.upload("a", b"hello")
+        await device.upload("a", b"hello")
+    assert completed.by == 1
+
+
+async def test_a_rejected_file_is_counted(device: Device, settings: Settings) -> None:
     wrong = {"Repr-Digest": digest(b"other")}
-    with growth("hiper_files_rejected_total") as rejected, growth("hiper_files_completed_total") as completed:
-        accepted(await device.chunk("a", b"hello", headers=wrong))
-        await settled(settings)
-    assert (rejected.by, completed.by) == (1, 0)
+    before = value("hiper_files_rejected_total")
+    with growth("hiper_files_completed_total") as completed:
+        accepted(await device.chunk("a", b"hello", 0, 2, wrong))
+        accepted(await device.chunk("a", b"hello", 2, 5))
+        await until(lambda: value("hiper_files_rejected_total") == before + 1)
+    assert completed.by == 0

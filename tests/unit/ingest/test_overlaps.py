@@ -118,7 +118,7 @@ class TestAnySequence:
 
     @pytest.fixture(autouse=True)
     def small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("libs.common.layout.MIN_PART_SIZE", 16)
+        monkeypatch.setattr("libs.common.uploads.layout.MIN_PART_SIZE", 16)
 
     @settings(
         max_examples=40,

@@ -88,7 +88,6 @@ async def test_a_delete_pinned_to_another_upload_is_refused(device: Device, sett
     assert accepted(await device.status("a"))["received_bytes"] == sent
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("sent", [5, 10], ids=["open", "complete"])
 async def test_a_delete_pinned_to_this_upload_is_done(device: Device, sent: int) -> None:
     tag = (await device.chunk("a", CONTENT, 0, sent)).headers["etag"]

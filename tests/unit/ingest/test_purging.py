@@ -7,19 +7,17 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.layout import FileId, file_key, rejected_prefix
 from libs.common.settings import Settings
-from libs.common.store import StoreUnavailable
-from libs.common.store.filesystem import FilesystemStore
+from libs.common.storage import StoreUnavailable
+from libs.common.storage.filesystem import FilesystemStore
+from libs.common.uploads.cancelling import Canceller, Ended
+from libs.common.uploads.layout import FileId, file_key
 from libs.common.uploads.pins import Pin
-from services.ingest.cancelling import Canceller
-from tests.unit.ingest.running import park, settled, stored, token_for
-from tests.unit.ingest.talk import Device, accepted, refused
+from tests.unit.ingest.running import park, payloads, reject, settled, stored, token_for
+from tests.unit.ingest.talk import Device, accepted, refused, until
 from tests.unit.trail import audited
 
-pytestmark = pytest.mark.usefixtures("hasty")
 CONTENT = b"0123456789"
-SESSION = "10-0123456789abcdef"
 
 
 @pytest.fixture
@@ -33,8 +31,8 @@ async def everything_of(device: Device, settings: Settings) -> None:
     await settled(settings)
     await park(settings, "partial.bin", CONTENT, (0, 5))
     accepted(await device.chunk("pending.bin", CONTENT, 0, 5))
+    await reject(settings, "rejected.bin", CONTENT)
     store = FilesystemStore(settings.perm_upload_dir)
-    await store.put(f"{rejected_prefix(FileId('car-7', 'rejected.bin'), SESSION)}0000000000000000-10", CONTENT)
     for owner in ("car-70", "car", "fleet"):
         await store.put(file_key(FileId(owner, "complete.bin")), CONTENT)
     await store.close()
@@ -46,7 +44,7 @@ async def purge(operator: Device, **query: Any) -> dict[str, Any]:
 
 NAMES = {
     ("pending.bin", "pending", 10),
-    ("partial.bin", "partial", 5),
+    ("partial.bin", "partial", 10),
     ("rejected.bin", "rejected", 10),
     ("complete.bin", "complete", 10),
 }
@@ -72,10 +70,9 @@ async def test_a_purge_deletes_all_of_the_device_and_nothing_of_others(
     await everything_of(device, settings)
     page = await purge(operator, dry_run=False)
     assert (page["dry_run"], shown(page)) == (False, NAMES)
-    refused(await device.chunk("pending.bin", CONTENT, 5, 10), 503, "upload-closing")
-    await settled(settings)
-    left = [path for path in stored(settings) if "/.hiper/" not in path]
-    assert sorted(path.rsplit("/", 2)[-2] for path in left) == ["car", "car-70", "fleet"]
+    refused(await device.chunk("pending.bin", CONTENT, 5, 10, {"If-Match": "*"}), 412, "precondition-failed")
+    await until(lambda: len(payloads(settings)) == 3)
+    assert sorted(path.rsplit("/", 2)[-2] for path in payloads(settings)) == ["car", "car-70", "fleet"]
     assert shown(await purge(operator, dry_run=False)) == set()
 
 
@@ -104,19 +101,19 @@ async def test_what_comes_after_the_first_page_was_asked_for_is_spared(
     await store.put(file_key(FileId("car-7", "c.bin")), CONTENT)
     await store.close()
     rest = await purge(operator, after=first["next"])
-    assert shown(first, rest) == {("a.bin", "partial", 5), ("b.bin", "partial", 5)}
+    assert shown(first, rest) == {("a.bin", "partial", 10), ("b.bin", "partial", 10)}
 
 
-def before_b_is_marked(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
+def before_b_is_ended(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
     """Something happens once `b.bin` was listed."""
-    mark = Canceller.mark
+    end = Canceller.end
 
-    async def late(canceller: Canceller, file: FileId, pin: Pin) -> None:
+    async def late(canceller: Canceller, file: FileId, pin: Pin) -> Ended:
         if file.filename == "b.bin":
             await happens()
-        await mark(canceller, file, pin)
+        return await end(canceller, file, pin)
 
-    monkeypatch.setattr(Canceller, "mark", late)
+    monkeypatch.setattr(Canceller, "end", late)
 
 
 async def test_a_file_that_somebody_else_deletes_meanwhile_stops_no_purge(
@@ -125,14 +122,14 @@ async def test_a_file_that_somebody_else_deletes_meanwhile_stops_no_purge(
     store = FilesystemStore(settings.perm_upload_dir)
     for name in ("a.bin", "b.bin", "c.bin"):
         await store.put(file_key(FileId("car-7", name)), CONTENT)
-    before_b_is_marked(monkeypatch, lambda: store.delete_many([file_key(FileId("car-7", "b.bin"))]))
+    before_b_is_ended(monkeypatch, lambda: store.delete_many([file_key(FileId("car-7", "b.bin"))]))
     assert len((await purge(operator, dry_run=False))["files"]) == 3
     await settled(settings)
     await store.close()
     assert shown(await purge(operator)) == set()
 
 
-async def test_a_purge_of_which_one_file_could_not_be_marked_says_so_and_marks_the_others(
+async def test_a_purge_of_which_one_file_could_not_be_ended_says_so_and_ends_the_others(
     operator: Device, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away() -> None:
@@ -143,7 +140,7 @@ async def test_a_purge_of_which_one_file_could_not_be_marked_says_so_and_marks_t
         await store.put(file_key(FileId("car-7", name)), CONTENT)
     await store.close()
     with monkeypatch.context() as meanwhile:
-        before_b_is_marked(meanwhile, away)
+        before_b_is_ended(meanwhile, away)
         answer = await operator.ask("DELETE", "/files", params={"owner": "car-7", "dry_run": "false"})
         refused(answer, 503, "store-unavailable")
     await settled(settings)
@@ -174,8 +171,8 @@ async def test_a_purge_is_in_the_audit_trail(device: Device, operator: Device, s
         await purge(operator)
         await purge(operator, dry_run=False)
     assert [(line["actor"], line["owner"], line["dry_run"], line["files"], line["size"]) for line in lines] == [
-        ("ops", "car-7", True, 4, 35),
-        ("ops", "car-7", False, 4, 35),
+        ("ops", "car-7", True, 4, 40),
+        ("ops", "car-7", False, 4, 40),
     ]
 
 

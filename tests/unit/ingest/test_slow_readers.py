@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libs.common.extents import Extent
+from libs.common.files.extents import Extent
 from libs.common.problems import Kind, Problem
-from libs.common.store import ObjectNotFound, StoreUnavailable
+from libs.common.storage import ObjectNotFound, StoreUnavailable
 from services.ingest import downloads
 from services.ingest.download_turns import Turns
 from services.ingest.downloads import MOST_AHEAD, Blocks, Downloads

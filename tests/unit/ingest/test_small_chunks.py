@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.common.extents import Extent, Extents
+from libs.common.files.extents import Extent, Extents
 from libs.common.problems import Kind, Problem
 from libs.common.settings import Settings
 from libs.common.uploads import least

@@ -4,11 +4,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import httpx
 import pytest
 
 from libs.common.settings import Settings
-from tests.unit.ingest.running import OWNER, park
-from tests.unit.ingest.talk import Device, accepted
+from services.ingest.app import build_app
+from tests.unit.ingest.running import OWNER, park, reject, token_for
+from tests.unit.ingest.talk import Device, accepted, refused
 
 CONTENT = bytes(range(100))
 FIELDS = {
@@ -22,7 +24,11 @@ FIELDS = {
     "missing_ranges",
     "missing_ranges_truncated",
     "content_type",
+    "labels",
+    "parks_at",
     "session",
+    "version",
+    "waiting_for",
 }
 
 
@@ -31,7 +37,10 @@ async def test_it_tells_what_is_there_and_what_is_missing(device: Device) -> Non
     accepted(await device.chunk("a.json", CONTENT, 50, 60))
     answer = await device.status("a.json")
     status = accepted(answer)
-    assert datetime.now(UTC) - datetime.fromisoformat(status.pop("last_updated")) < timedelta(seconds=10)
+    updated, parks = (datetime.fromisoformat(status.pop(name)) for name in ("last_updated", "parks_at"))
+    assert datetime.now(UTC) - updated < timedelta(seconds=10)
+    assert parks - updated == timedelta(hours=1)
+    assert status.pop("version")
     assert status == {
         "filename": "a.json",
         "owner": OWNER,
@@ -42,7 +51,9 @@ async def test_it_tells_what_is_there_and_what_is_missing(device: Device) -> Non
         "missing_ranges": [[20, 50], [60, 100]],
         "missing_ranges_truncated": False,
         "content_type": "application/json",
+        "labels": {},
         "session": session,
+        "waiting_for": "device",
     }
     assert answer.headers["cache-control"] == "no-store"
 
@@ -53,23 +64,56 @@ async def test_of_a_complete_file_nothing_is_missing(device: Device) -> None:
     assert set(status) == FIELDS
     assert (status["status"], status["session"], status["missing_ranges"]) == ("complete", session, [])
     assert status["next_expected_byte"] == status["received_bytes"] == status["total_size"] == 100
+    assert (status["waiting_for"], status["parks_at"]) == (None, None)
 
 
-async def test_a_partial_file_has_no_session_and_can_be_resumed(device: Device, settings: Settings) -> None:
+async def test_a_partial_file_keeps_its_session_and_can_be_resumed(device: Device, settings: Settings) -> None:
     await park(settings, "a", CONTENT, (0, 20), (50, 60))
     answer = await device.status("a")
     status = accepted(answer)
     assert set(status) == FIELDS
-    assert (status["status"], status["session"], status["next_expected_byte"]) == ("partial", "", 20)
+    assert (status["status"], status["next_expected_byte"]) == ("partial", 20)
     assert (status["received_bytes"], status["missing_ranges"]) == (30, [[20, 50], [60, 100]])
-    assert "etag" not in answer.headers
+    assert answer.headers["etag"] == f'"{status["session"]}"'
+    assert (status["waiting_for"], status["parks_at"]) == ("device", None)
 
-    assert accepted(await device.chunk("a", CONTENT, 20, 50))["next_expected_byte"] == 60
+    pin = {"If-Match": answer.headers["etag"]}
+    assert accepted(await device.chunk("a", CONTENT, 20, 50, pin))["next_expected_byte"] == 60
     resumed = accepted(await device.status("a"))
     assert (resumed["status"], resumed["missing_ranges"]) == ("pending", [[60, 100]])
-    assert accepted(await device.chunk("a", CONTENT, 60, 100))["next_expected_byte"] == 100
+    assert accepted(await device.chunk("a", CONTENT, 60, 100, pin))["next_expected_byte"] == 100
     await device.completed("a")
     assert (await device.get("a")).content == CONTENT
+
+
+async def test_every_change_gives_the_status_another_version(device: Device, settings: Settings) -> None:
+    await park(settings, "a", CONTENT, (0, 20))
+    seen = [accepted(await device.status("a"))["version"]]
+    for start, end in ((20, 30), (40, 50), (25, 35), (60, 61)):
+        accepted(await device.chunk("a", CONTENT, start, end))
+        seen.append(accepted(await device.status("a"))["version"])
+        assert accepted(await device.status("a"))["version"] == seen[-1]
+    accepted(await device.chunk("a", CONTENT, 30, 100))
+    seen.append((await device.completed("a"))["version"])
+    assert len(set(seen)) == len(seen)
+
+
+async def test_a_file_of_which_all_bytes_are_there_waits_for_the_assembler(settings: Settings) -> None:
+    app = build_app(settings)  # ingest by itself
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http,
+    ):
+        device = Device(http, token_for(settings))
+        accepted(await device.chunk("a", CONTENT, 0, 50))
+        accepted(await device.chunk("a", CONTENT, 50, 100))
+        status = accepted(await device.status("a"))
+    assert (status["status"], status["waiting_for"], status["parks_at"]) == ("pending", "assembler", None)
+
+
+async def test_of_a_rejected_upload_the_problem_says_what_it_waits_for(device: Device, settings: Settings) -> None:
+    await reject(settings, "a", CONTENT)
+    assert refused(await device.status("a"), 410, "file-rejected")["waiting_for"] == "Wrong digest."
 
 
 async def test_a_partial_file_keeps_its_size_and_its_bytes(device: Device, settings: Settings) -> None:

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from libs.common.settings import Settings
-from tests.unit.ingest.running import files_below, settled, stored
-from tests.unit.ingest.talk import Device, accepted, digest, refused
+from tests.unit.ingest.running import files_below, payloads, settled, stored
+from tests.unit.ingest.talk import Device, accepted, digest, refused, until
 
 CONTENT = b"0123456789"
 
@@ -30,7 +30,6 @@ async def rejected(device: Device, filename: str) -> httpx.Response:
     return answer
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_the_wrong_one_rejects_the_file_and_a_new_upload_starts_from_byte_0(
     device: Device, settings: Settings
 ) -> None:
@@ -40,10 +39,7 @@ async def test_the_wrong_one_rejects_the_file_and_a_new_upload_starts_from_byte_
     refused(await device.get("a"), 410, "file-rejected")
     kept = files_below(settings.perm_upload_dir / "rejected" / "car-7" / "a")
     assert [file.read_bytes() for file in kept] == [CONTENT]
-    refused(await device.chunk("a", CONTENT), 503, "upload-closing")
-    assert (await device.files())["files"] == []
-
-    await settled(settings)
+    assert [file["status"] for file in (await device.files())["files"]] == ["rejected"]
     answer = accepted(await device.chunk("a", b"something else", 0, 9, {"If-None-Match": "*"}))
     assert answer["next_expected_byte"] == 9
     accepted(await device.chunk("a", b"something else", 9, 14, {"Repr-Digest": digest(b"something else")}))
@@ -57,10 +53,10 @@ async def test_a_second_one_that_differs_is_refused(device: Device, settings: Se
     if sent == len(CONTENT):
         await device.completed("a")
         await settled(settings)
-    before = stored(settings)
+    before = payloads(settings)
     answer = await device.chunk("a", CONTENT, 5, 10, {"Repr-Digest": digest(b"something else")})
     refused(answer, 409, "digest-conflict")
-    assert stored(settings) == before
+    assert payloads(settings) == before
 
 
 async def test_one_that_comes_with_a_bad_chunk_does_not_count(device: Device, settings: Settings) -> None:
@@ -82,12 +78,19 @@ async def test_one_that_comes_with_bytes_in_conflict_does_not_count(device: Devi
     assert stored(settings) == before
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_what_was_rejected_can_be_deleted(device: Device, settings: Settings) -> None:
-    accepted(await device.chunk("a", CONTENT, headers={"Repr-Digest": digest(b"something else")}))
+    accepted(await device.chunk("a", CONTENT, 0, 5, {"Repr-Digest": digest(b"something else")}))
+    accepted(await device.chunk("a", CONTENT, 5, 10))
     refused(await rejected(device, "a"), 410, "file-rejected")
-    await settled(settings)
     assert (await device.delete("a")).status_code == 204
-    await settled(settings)
     refused(await device.status("a"), 404, "not-found")
-    assert files_below(settings.perm_upload_dir / "rejected") == []
+    await until(lambda: files_below(settings.perm_upload_dir / "rejected") == [])
+
+
+async def test_a_file_in_one_request_that_is_not_what_it_declares_is_refused_and_not_stored(
+    device: Device, settings: Settings
+) -> None:
+    wrong = {"Repr-Digest": digest(b"something else")}
+    refused(await device.chunk("a", CONTENT, headers=wrong), 400, "digest-mismatch")
+    assert stored(settings) == {}
+    accepted(await device.chunk("a", CONTENT, headers={"Repr-Digest": digest(CONTENT)}))

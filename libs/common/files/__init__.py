@@ -1,0 +1,1 @@
+"""Names, byte ranges and digests of files."""

@@ -1,0 +1,1 @@
+"""Who may do what: tokens, keys, revocations, certificates, limits, and the audit trail."""

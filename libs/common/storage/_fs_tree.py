@@ -1,0 +1,222 @@
+"""Objects appear and vanish as files. Blocking calls, for threads."""
+
+import json
+import os
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+
+from libs.common.storage import LEASE, ConditionFailed, Fence, FenceExpired, KeyTaken, Origin
+from libs.common.storage._bodies import Bytes
+from libs.common.storage._checks import check_key
+from libs.common.storage._fs_files import (
+    Lock,
+    clone,
+    close_to_others,
+    make_directories,
+    prune,
+    remove,
+    sync,
+    sync_nearest,
+    write_file,
+)
+from libs.common.storage._fs_places import Places, original
+
+BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
+LEFTOVER_AGE = 86_400.0  # seconds; no put takes a day
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """When a write may take effect: within its fence, and where its condition holds."""
+
+    fence: Fence | None = None
+    absent: bool = False
+    match: str = ""
+
+    def check(self, target: bytes) -> None:
+        """Called under the lock. Raises FenceExpired and ConditionFailed."""
+        check_fence(self.fence)
+        if not (self.absent or self.match):
+            return
+        there = etag_of(target)
+        if there if self.absent else there != self.match:
+            raise ConditionFailed("an object is there" if self.absent else "it is another object")
+
+
+ANYTIME = When()
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What an object carries beside its bytes."""
+
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Tree:
+    """Gives names to files, and takes them away."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._names = Lock(places.lock)
+        self._directories = Lock(places.mkdir_lock)
+
+    def ensure(self) -> None:
+        """Make what is missing, keep other users out, and remove temporary files that a killed process left behind."""
+        for path in (self._places.meta, self._places.uploads, self._places.temp):
+            make_directories(path)
+        close_to_others(self._places.root)
+        with os.scandir(self._places.temp) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat().st_mtime > LEFTOVER_AGE:
+                        remove(entry.path)
+
+    def put(self, key: str, body: Bytes, attributes: Attributes, when: When) -> str:
+        temp = self._places.new_temp()
+        try:
+            write_file(temp, body)
+            return self.name(temp, key, attributes, when)
+        finally:
+            remove(temp)
+
+    def copy(self, origin: Origin, key: str, attributes: Attributes, when: When) -> str:
+        """Raises ObjectNotFound."""
+        temp = self._places.new_temp()
+        try:
+            with original(origin) as path:
+                clone(path, temp)
+            return self.name(temp, key, attributes, when, keep_date=True)
+        finally:
+            remove(temp)
+
+    def name(
+        self,
+        source: bytes,
+        key: str,
+        attributes: Attributes,
+        when: When,
+        size: int | None = None,
+        *,
+        keep_date: bool = False,
+    ) -> str:
+        """Make a durable file, cut to `size` bytes if given, the object under a key; its etag. `keep_date`: it is the
+        file of another object too, whose date is not to change.
+
+        Raises FenceExpired, ConditionFailed, KeyTaken, and FileNotFoundError if the file is not there (any more)."""
+        target, sidecar = self._places.object(key), self._places.sidecar(key)
+        described = self._describe(attributes)
+        try:
+            self._make_parents(target, sidecar if described else None)
+            with self._names.held():
+                # again, because a delete may have pruned them in the meantime; it cannot while the lock is held
+                self._make_parents(target, sidecar if described else None)
+                if size is not None:
+                    os.truncate(source, size)
+                try:
+                    when.check(target)  # last: from here on nothing waits for a lock or for the disk
+                except (FenceExpired, ConditionFailed):
+                    self._prune([key])
+                    raise
+                self._appear(source, target, described, sidecar, keep_date=keep_date)
+                etag = etag_of(target)
+        except (NotADirectoryError, IsADirectoryError):
+            self._places.check_there()
+            raise KeyTaken(f"part of this key is another object's key, or the reverse: {key!r}") from None
+        finally:
+            if described:
+                remove(described)
+        self._sync(target, sidecar if described else None, itself=size is not None)
+        return etag
+
+    @staticmethod
+    def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, *, keep_date: bool) -> None:
+        if not keep_date:
+            now = time.time_ns()
+            os.utime(source, ns=(now, now))  # under the lock: objects are as old as they are visible
+        if os.path.isdir(target):  # before its attributes would take the place of those below it
+            raise IsADirectoryError
+        if described:
+            os.replace(described, sidecar)
+        else:
+            remove(sidecar)
+        os.replace(source, target)
+
+    def _describe(self, attributes: Attributes) -> bytes | None:
+        if attributes == Attributes():
+            return None
+        temp = self._places.new_temp()
+        write_file(temp, json.dumps(asdict(attributes)).encode())
+        return temp
+
+    def _make_parents(self, *paths: bytes | None) -> None:
+        """Held while the new names become durable, so that nobody builds on one that a power cut could undo."""
+        with self._directories.held():
+            for path in filter(None, paths):
+                make_directories(os.path.dirname(path))
+
+    @staticmethod
+    def _sync(target: bytes, sidecar: bytes | None, *, itself: bool) -> None:
+        with suppress(FileNotFoundError):  # deleted since
+            if sidecar:
+                sync(os.path.dirname(sidecar))
+            if itself:
+                sync(target)
+            sync(os.path.dirname(target))
+
+    def delete(self, keys: Sequence[str], fence: Fence | None) -> None:
+        for key in keys:
+            check_key(key)
+        for at in range(0, len(keys), BATCH):
+            with self._names.held():
+                check_fence(fence)
+                left = self._delete(keys[at : at + BATCH])
+            if fence:  # else it could come back in a power cut, when what was concluded from it is durable elsewhere
+                for folder in left:
+                    sync_nearest(folder)
+
+    def delete_one(self, key: str, when: When) -> None:
+        target = self._places.object(key)
+        with self._names.held():
+            check_fence(when.fence)
+            if when.match and etag_of(target) != when.match:
+                return
+            left = self._delete([key])
+        for folder in left:
+            sync_nearest(folder)
+
+    def _delete(self, keys: Sequence[str]) -> set[bytes]:
+        """The directories to sync so that it is durable."""
+        for key in keys:
+            remove(self._places.object(key))
+            remove(self._places.sidecar(key))
+        return self._prune(keys)
+
+    def _prune(self, keys: Sequence[str]) -> set[bytes]:
+        """Remove the directories of objects that are empty; those that are left."""
+        folders = {os.path.dirname(self._places.object(key)): self._places.root for key in keys}
+        folders |= {os.path.dirname(self._places.sidecar(key)): self._places.meta for key in keys}
+        with self._directories.held():
+            return {prune(folder, top) for folder, top in folders.items()}
+
+
+def etag_of(path: bytes) -> str:
+    """The etag of the object that is this file; empty where none is."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = os.stat(path, follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode):
+            return etag(found)
+    return ""
+
+
+def etag(found: os.stat_result) -> str:
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}"
+
+
+def check_fence(fence: Fence | None) -> None:
+    if fence and time.time() > fence.issued + LEASE:
+        raise FenceExpired(f"{LEASE} s have passed since the look")

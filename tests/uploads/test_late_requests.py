@@ -1,0 +1,65 @@
+"""Requests that sleep half-way, while their device sends again elsewhere and goes on. They bring nothing back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from libs.common.problems import Kind
+from libs.common.uploads.records import SLACK
+from libs.common.uploads.tidying import KEPT_CLOSED
+from tests.uploads.hooked_store import Gate
+from tests.uploads.uploads import DATA, OTHER
+from tests.uploads.world import FILE, Node, World, refused
+
+Late = tuple[Gate, "asyncio.Task[object]"]
+Begin = Callable[[Node], Awaitable[Late]]
+
+
+async def late_file(sleeper: Node) -> Late:
+    """A whole file was put at once; its request sleeps before the second look."""
+    gate = sleeper.hooks.hold("put", "files/", when="after")
+    return gate, asyncio.create_task(sleeper.send(0, DATA[:8], 8))
+
+
+async def late_chunk(sleeper: Node) -> Late:
+    """A chunk was put into an upload; its request sleeps before it looks again."""
+    await sleeper.send(0, DATA[:4], 8)
+    gate = sleeper.hooks.hold("put", "chunks/", when="after")
+    return gate, asyncio.create_task(sleeper.send(4, DATA[4:8], 8))
+
+
+@pytest.mark.parametrize("begin", [late_file, late_chunk])
+@pytest.mark.parametrize("later", [0.0, KEPT_CLOSED + 4 * SLACK])
+async def test_a_file_that_was_deleted_is_not_brought_back(
+    world: World, node: Node, begin: Begin, later: float
+) -> None:
+    """The device sent again through another replica, and deleted what it had sent. The record may be gone by then."""
+    gate, sleeping = await begin(node)
+    await gate.reached.wait()
+    other = world.node()
+    await other.send_all(DATA[:8], 8)
+    await other.cancel()
+    if later:
+        await world.clock.sleep(later / 2)
+        await other.work()
+        await world.clock.sleep(later / 2)
+        await other.work()
+        assert await world.left() == []
+    gate.opened.set()
+    await refused(Kind.CLOSING, sleeping)
+    await refused(Kind.NOT_FOUND, world.node().reader.state(FILE))
+
+
+@pytest.mark.parametrize("begin", [late_file, late_chunk])
+async def test_its_bytes_do_not_go_into_the_next_upload(world: World, node: Node, begin: Begin) -> None:
+    gate, sleeping = await begin(node)
+    await gate.reached.wait()
+    other = world.node()
+    await other.send_all(DATA[:8], 8)
+    await other.cancel()
+    session = (await other.send(0, OTHER[:1], 8)).session
+    gate.opened.set()
+    await refused(Kind.CLOSING, sleeping)
+    state = await world.node().reader.state(FILE)
+    assert (state.session, state.offset) == (session, 1)
