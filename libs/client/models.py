@@ -19,8 +19,8 @@ class _Record(BaseModel):
 
 
 class Status(_Record):
-    """How far a file is. `session` names the upload. `total_size` is None while nobody has told it. What a server of
-    0.1 does not tell is None."""
+    """How far a file is. `session` names the upload. `total_size` is None until the device has told it. A server of
+    0.1 leaves some fields out: they are None."""
 
     filename: str
     owner: str

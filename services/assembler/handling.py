@@ -67,7 +67,7 @@ class Assembler:
                 raise Poison(f"not for the assembler: {event.type}")
 
     async def tidy(self, file: FileId) -> None:
-        """Delete what the name does not need any more."""
+        """Delete the garbage of a name, and its closed record."""
 
         async def tidied() -> bool:
             await self._tidier.tidy(file)

@@ -17,7 +17,7 @@ from services.ingest.wire import HEADER, Claim, parse_content_range, parse_heade
 
 
 class Body:
-    """The body of one request, of which no byte is read yet."""
+    """The body of one request. No byte of it is read before one of the methods is called."""
 
     def __init__(self, request: Request, state: Ingest, visit: Visit) -> None:
         self._length = declared_length(request)
@@ -47,7 +47,7 @@ class Body:
         return await self._verified(timed(self._blocks, self._state.deadline, self._drain), claim, b"", sent, store)
 
     async def stream(self, extent: Extent, store: Store) -> Ack:
-        """The payload alone, of any length: what comes is stored."""
+        """The payload alone, of any length. Each piece is stored while the next one comes."""
         self._refuse_length(extent, 0)
         streamer = Streamer(self._state.budget, self._state.deadline, self._drain)
         return await streamer.take(

@@ -18,7 +18,7 @@ from services.ingest.metrics import AT_CLIENT
 TURN_LENGTH = 1.0  # seconds after which a download makes room for one that waits: long against a request to the store
 CLIENT_PATIENCE = 0.5  # seconds that a client may keep an answer of the store waiting: a radio's usual gaps are shorter
 CROWDED_PATIENCE = 0.05  # the same in seconds, while other downloads wait for a turn
-MOST_AHEAD = 256 * 1024  # bytes in memory for one client: what the kernel holds for it too (docs/limits.md)
+MOST_AHEAD = 256 * 1024  # bytes in memory for one client; the kernel holds as many for it (docs/limits.md)
 LEAST_AHEAD = 16 * 1024  # bytes in memory for each client, however many there are: a request to the store costs as much
 MOST_AHEAD_OF_ALL = 64 * 2**20  # bytes in memory for all clients, while each has its least: within the 150 MiB of a pod
 BLOCK = 64 * 1024  # bytes that a client is given at once, and so what is kept besides for one that takes nothing

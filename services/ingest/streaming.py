@@ -1,4 +1,4 @@
-"""Bodies of any length: a piece is stored while the next one comes, and what came of a body that breaks off is kept."""
+"""Bodies of any length. A piece is stored while the next one comes. If a body breaks off, its bytes are kept."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

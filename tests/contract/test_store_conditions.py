@@ -1,4 +1,4 @@
-"""Conditions and fences of writes: what the record of a name rests on (libs/common/storage)."""
+"""Conditions and fences of writes. The record of a name rests on them (libs/common/storage)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence

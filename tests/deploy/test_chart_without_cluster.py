@@ -1,5 +1,5 @@
-"""Argo CD and `helm template` render the chart without a cluster: what the README says to set makes each rendering the
-same."""
+"""Argo CD and `helm template` render the chart without a cluster. With the values of the README two renderings are
+equal."""
 
 import re
 from typing import Any

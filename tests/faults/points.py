@@ -41,7 +41,7 @@ def kind_of(key: str, body: object = b"") -> tuple[str, str]:
 
 
 def _becomes(record: Record) -> str:
-    """`+aborts`: multipart uploads are of no use any more, and the record names them until they are aborted."""
+    """`+aborts`: the record names multipart uploads that have no use. They are to be aborted."""
     return _state(record) + ("+aborts" if record.aborts else "")
 
 

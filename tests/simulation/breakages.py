@@ -97,7 +97,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     yield patch.object(Records, "swap", forgetful)
 
 
-# -- rule 2: what was created because nothing was there is confirmed afterwards
+# -- rule 2: a record that was created because nothing was there is confirmed afterwards
 
 
 @breakage("the replica that opens does not look whether a file is there")

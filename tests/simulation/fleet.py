@@ -12,13 +12,13 @@ from libs.common.uploads.reading import FileReader
 from libs.common.uploads.sweeping import Ages, store_time
 from libs.common.uploads.writing import ChunkWriter
 from services.assembler.handling import Assembler, Outpaced
+from services.assembler.worker import Worker
 from services.janitor.sweeping import Janitor
 from tests.simulation.broker import Broker, SimBus
 from tests.simulation.bucket import Bucket
 from tests.simulation.loop import Loop, Process, ProcessClock
 from tests.simulation.odds import Odds
 from tests.simulation.store import Killed, SimStore
-from tests.simulation.worker import Worker
 
 Main = Callable[["Node"], Coroutine[Any, Any, None]]
 EXPECTED = (Outpaced, ObjectNotFound, UploadNotFound, StoreUnavailable, Poison, Killed)

@@ -213,8 +213,8 @@ def judge(world: World) -> None:
 
 
 def stays(world: World, key: str) -> bool:
-    """Whether an object of the temporary bucket may be there when nothing moves any more: the record of an upload that
-    is parked or rejected, and a chunk that came to it late."""
+    """Whether an object of the temporary bucket may be there at the end. It may if it is the record of a parked or
+    rejected upload, or a chunk that came late to such an upload."""
     if key.startswith("chunks/"):
         chunk = parse_chunk_key(key)
         of = world.temp.objects.get(record_key(chunk.file))

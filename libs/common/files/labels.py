@@ -1,4 +1,4 @@
-"""Labels: what a device says of a file besides its name, as short pairs of key and value."""
+"""Labels: short pairs of key and value that a device gives to a file."""
 
 import re
 from collections.abc import Iterable, Mapping

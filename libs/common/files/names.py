@@ -6,7 +6,7 @@ from mimetypes import MimeTypes
 
 from libs.common.problems import Kind, Problem
 
-MAX_SEGMENT_BYTES = 255  # of UTF-8: what every file system and MinIO take between two slashes
+MAX_SEGMENT_BYTES = 255  # of UTF-8, between two slashes: every file system and MinIO take so many
 MAX_FILENAME_BYTES = 850  # of UTF-8: a key of S3 has at most 1,024, and the layout adds at most 150
 _RESERVED = "__XLDIR__"  # how MinIO writes a name that ends in a slash
 _TYPES = MimeTypes()  # Python's own table: every service knows the same types, whatever machine it is on

@@ -46,9 +46,6 @@ class When:
             raise ConditionFailed("an object is there" if self.absent else "it is another object")
 
 
-ANYTIME = When()
-
-
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """What an object carries beside its bytes."""

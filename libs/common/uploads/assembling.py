@@ -266,7 +266,7 @@ class Assembler:
         return True
 
     async def _dispose(self, file: FileId, record: Record, done: ObjectInfo) -> None:
-        """What is left here is found by a sweep: the record names it, or it is of a session that is over."""
+        """Delete chunks and runs, abort multipart uploads. If this process dies here, a sweep deletes the rest."""
         chunks = await list_all(self._buckets.temp, chunks_prefix(file, record.session))
         if chunks:
             self._watch.finalized(done.modified - max(info.modified for info in chunks))

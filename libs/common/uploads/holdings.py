@@ -11,7 +11,7 @@ from libs.common.uploads.ours import walk_ours
 from libs.common.uploads.owned import AT_ONCE, Owned, names_of, record_of, records_of
 from libs.common.uploads.record import Record
 
-# In the order in which an upload can go on: what leaves one of them while they are read is met in a later one.
+# An upload moves in this order only. One that moves while the sections are read is met again in a later section.
 Section = Literal["pending", "partial", "rejected", "complete"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 

@@ -30,7 +30,7 @@ class Record(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict, description="What the first chunk said of the file.")
     digest: str = Field("", description="Declared SHA-256 of the whole file, in hex.")
     assembly: str = Field("", description="The multipart upload that collects full parts.")
-    aborts: tuple[str, ...] = Field((), description="Multipart uploads that are of no use any more.")
+    aborts: tuple[str, ...] = Field((), description="Multipart uploads that have no use; they are to be aborted.")
     runs: tuple[str, ...] = Field((), description="Keys of the runs that hold what was parked.")
     opened_at: float = Field(0.0, description="When the upload was opened.")
     parked_at: float | None = Field(None, description="When the upload went stale; null while it is in progress.")

@@ -12,8 +12,8 @@ UNNAMED = 86_400.0  # seconds after which a run that no record names is garbage
 
 
 def can_be_named(began: float, now: float) -> bool:
-    """Whether a record may still name runs, the first of which was begun at `began`: before a sweep may take it for
-    garbage. Both in seconds, on this process's clock."""
+    """Whether a record may still name runs at `now`. The first run was begun at `began`. A sweep may delete it later,
+    because no record names it. Both in seconds, on this process's clock."""
     return now - began < UNNAMED - LEASE - SLACK - DATE
 
 

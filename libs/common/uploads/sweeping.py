@@ -203,13 +203,13 @@ class Sweep:
         known, self._known = self._known, {}
         record, stored = await anext(records, None), await anext(chunks, None)
         while record or stored:
-            place = min(_place(found[0]) for found in (record, stored) if found)
+            file = min((found[0] for found in (record, stored) if found), key=_place)
             swept = None
-            if record and _place(record[0]) == place:
+            if record and record[0] == file:
                 swept = await self._read(record[0], record[1], known, now)
                 record = await anext(records, None)
-            if stored and _place(stored[0]) == place:
-                swept = swept or SweptName(stored[0])
+            if stored and stored[0] == file:
+                swept = swept or SweptName(file)
                 swept.chunks = _summarize(stored[1])
                 stored = await anext(chunks, None)
             if swept:

@@ -1,4 +1,4 @@
-"""Deleting what a name does not need any more: garbage, and the closed record itself."""
+"""Deleting the garbage of a name, and its closed record."""
 
 from collections.abc import AsyncIterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Labels of files, from the first chunk to whoever looks."""
+"""Labels of files, from the first chunk to status, listing, download and event."""
 
 import pytest
 from fastapi import FastAPI
