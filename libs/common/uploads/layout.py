@@ -10,6 +10,9 @@ Permanent bucket::
     files/{owner}/{filename}
     partials/{owner}/{filename}/={session}/{start:016d}-{length}-{random}
     rejected/{owner}/{filename}/={session}/{start:016d}-{length}-{random}
+    fleet/uploads.jsonl.gz
+    fleet/devices.jsonl.gz
+    fleet/seen/{replica}.jsonl.gz
 
 Auth bucket::
 
@@ -39,6 +42,9 @@ RECORD = "=record"
 REVOKED = "revoked.json"
 DEVICES = "devices/"
 PROBES = "probes/"
+FLEET_UPLOADS = "fleet/uploads.jsonl.gz"
+FLEET_DEVICES = "fleet/devices.jsonl.gz"
+SEEN = "fleet/seen/"
 _RECORD = re.compile(r"uploads/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=record", re.DOTALL)
 _CHUNK = re.compile(
     r"chunks/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=(?P<session>[0-9a-f]{16})/(?P<part>[0-9]{5})/"
@@ -50,6 +56,7 @@ _RUN = re.compile(
     r"(?P<start>[0-9]{16})-(?P<length>[0-9]{1,16})-[0-9a-f]{8}",
     re.DOTALL,
 )
+_SEEN = re.compile(r"fleet/seen/[0-9a-f]{16}\.jsonl\.gz")
 _FILE = re.compile(r"files/(?P<owner>[^/]+)/(?P<name>.+)", re.DOTALL)
 
 
@@ -184,6 +191,10 @@ def partials_root(owner: str = "") -> str:
     return _root("partials", owner)
 
 
+def files_root() -> str:
+    return _root("files")
+
+
 def rejected_root(owner: str = "") -> str:
     return _root("rejected", owner)
 
@@ -214,6 +225,18 @@ def parse_run_key(key: str) -> RunKey:
 
 def _run(extent: Extent) -> str:
     return f"{extent.start:016d}-{extent.length}-{secrets.token_hex(4)}"
+
+
+# -- the fleet at a glance
+
+
+def new_seen_key() -> str:
+    """Where one process of ingest says which devices it saw; no other process uses it."""
+    return f"{SEEN}{secrets.token_hex(8)}.jsonl.gz"
+
+
+def is_seen_key(key: str) -> bool:
+    return bool(_SEEN.fullmatch(key))
 
 
 # -- auth
