@@ -24,6 +24,7 @@ from libs.common.bus.events import (
     Event,
     FileCompleted,
     FileCompletedData,
+    FileDeleted,
     FileRejected,
     FileRejectedData,
     PartialFileMoved,
@@ -61,6 +62,7 @@ ONE_OF_EACH: list[Event] = [
     FileCompleted(**ABOUT, data=FileCompletedData(**FILE, total_size=42)),
     PartialFileMoved(**ABOUT, data=PartialFileMovedData(**FILE, received_bytes=7)),
     FileRejected(**ABOUT, data=FileRejectedData(**FILE, declared="aa", computed="bb")),
+    FileDeleted(**ABOUT, data=SessionData(**FILE)),
 ]
 TIME_TO_GO_WRONG = 0.2  # seconds to wait for what must not happen
 

@@ -154,14 +154,24 @@ class FileRejected(_Envelope):
     data: FileRejectedData
 
 
+class FileDeleted(_Envelope):
+    """Assembler, ingest, janitor: a device or an operator deleted a file, or cancelled an upload. Its id is made of the
+    session: a repeat says the same."""
+
+    type: Literal["hiper.FileDeleted.v1"] = "hiper.FileDeleted.v1"
+    data: SessionData
+
+
+Outcome = FileCompleted | PartialFileMoved | FileRejected | FileDeleted  # what the feed tells
 AssemblerEvent = ChunkReceived | SessionCancelled | SessionStalled | SessionStale
 Event = Annotated[
-    AssemblerEvent | FileCompleted | PartialFileMoved | FileRejected,
+    AssemblerEvent | Outcome,
     Field(discriminator="type"),
 ]
 EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
 EVENT_TYPES: tuple[type[_Envelope], ...] = (
     ChunkReceived, SessionCancelled, SessionStalled, SessionStale, FileCompleted, PartialFileMoved, FileRejected,
+    FileDeleted,
 )  # fmt: skip
 
 

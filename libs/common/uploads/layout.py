@@ -13,6 +13,7 @@ Permanent bucket::
     fleet/uploads.jsonl.gz
     fleet/devices.jsonl.gz
     fleet/seen/{replica}.jsonl.gz
+    feed/{day}/{hour and minute}/{store time in ms:013d}-{outcome}-{session}-{owner}
 
 Auth bucket::
 
@@ -29,6 +30,7 @@ A segment that begins with `=` is the protocol's own. No filename has such a seg
 import hashlib
 import re
 import secrets
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -45,6 +47,8 @@ PROBES = "probes/"
 FLEET_UPLOADS = "fleet/uploads.jsonl.gz"
 FLEET_DEVICES = "fleet/devices.jsonl.gz"
 SEEN = "fleet/seen/"
+FEED = "feed/"
+FEED_CLOCK = "feed/=clock"  # no object is ever there: asking for it tells the store's time
 _RECORD = re.compile(r"uploads/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=record", re.DOTALL)
 _CHUNK = re.compile(
     r"chunks/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=(?P<session>[0-9a-f]{16})/(?P<part>[0-9]{5})/"
@@ -57,6 +61,9 @@ _RUN = re.compile(
     re.DOTALL,
 )
 _SEEN = re.compile(r"fleet/seen/[0-9a-f]{16}\.jsonl\.gz")
+_ENTRY = re.compile(
+    r"feed/[0-9-]{10}/[0-9]{4}/(?P<time>[0-9]{13})-(?P<outcome>[a-z]+)-(?P<session>[0-9a-f]{16})-(?P<owner>[^/]+)"
+)
 _FILE = re.compile(r"files/(?P<owner>[^/]+)/(?P<name>.+)", re.DOTALL)
 
 
@@ -88,6 +95,16 @@ class RunKey(NamedTuple):
     file: FileId
     session: str
     extent: Extent
+
+
+class EntryKey(NamedTuple):
+    """What the key of an entry of the feed says. `time`: the store's, in milliseconds since the epoch. `session`: as
+    `session_tag` writes it."""
+
+    time: int
+    outcome: str
+    session: str
+    owner: str
 
 
 def part_size(total_size: int | None) -> int:
@@ -237,6 +254,36 @@ def new_seen_key() -> str:
 
 def is_seen_key(key: str) -> bool:
     return bool(_SEEN.fullmatch(key))
+
+
+# -- the feed
+
+
+def entry_key(entry: EntryKey) -> str:
+    """Keys of entries are in the order of their times."""
+    return f"{entries_from(entry.time)}-{entry.outcome}-{entry.session}-{entry.owner}"
+
+
+def entries_from(time: int) -> str:
+    """Every entry of `time` (milliseconds since the epoch, by the store) or later has a greater key, and no other."""
+    return f"{FEED}{datetime.fromtimestamp(time // 1000, UTC):%Y-%m-%d/%H%M}/{time:013d}"
+
+
+def parse_entry_key(key: str) -> EntryKey:
+    """Raises ForeignKey."""
+    found = _match(_ENTRY, key)
+    entry = EntryKey(int(found["time"]), found["outcome"], found["session"], found["owner"])
+    if not valid_owner(entry.owner) or entry_key(entry) != key:
+        raise ForeignKey(key)
+    return entry
+
+
+def session_tag(file: FileId, session: str) -> str:
+    """A session as keys of the feed write it. A file that was put there by hand has its etag for a session, in any
+    form, and files with the same bytes have the same: of those, 16 hex digits of a digest of name and session."""
+    if re.fullmatch("[0-9a-f]{16}", session):
+        return session
+    return hashlib.sha256(f"{file.filename}/={session}".encode()).hexdigest()[:16]
 
 
 # -- auth

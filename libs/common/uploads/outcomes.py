@@ -7,10 +7,12 @@ from typing import Self
 from libs.common.bus.events import (
     FileCompleted,
     FileCompletedData,
+    FileDeleted,
     FileRejected,
     FileRejectedData,
     PartialFileMoved,
     PartialFileMovedData,
+    SessionData,
     subject,
 )
 from libs.common.files.labels import from_metadata, to_metadata
@@ -53,6 +55,7 @@ def completed(file: FileId, about: About, source: str) -> FileCompleted:
 
 
 def rejected(file: FileId, record: Record, why: str, computed: str) -> FileRejected:
+    """Told at least once; its id is the session, which no complete file has."""
     data = FileRejectedData(
         owner=file.owner, filename=file.filename, session=record.session, declared=record.digest, computed=computed,
         total_size=record.total_size, why=why,
@@ -61,8 +64,16 @@ def rejected(file: FileId, record: Record, why: str, computed: str) -> FileRejec
 
 
 def parked(file: FileId, record: Record, received: int) -> PartialFileMoved:
+    """Told at least once for each time that the upload is parked with more bytes (`received`, in all)."""
     data = PartialFileMovedData(
         owner=file.owner, filename=file.filename, session=record.session, received_bytes=received,
         total_size=record.total_size,
     )  # fmt: skip
-    return PartialFileMoved(source="/hiper/assembler", subject=subject(file), data=data)
+    name = f"{record.session}.parked.{received}"
+    return PartialFileMoved(id=name, source="/hiper/assembler", subject=subject(file), data=data)
+
+
+def deleted(file: FileId, session: str, source: str) -> FileDeleted:
+    """Told at least once; its id is made of the session (which is not empty), so that a repeat says the same."""
+    data = SessionData(owner=file.owner, filename=file.filename, session=session)
+    return FileDeleted(id=f"{session}.deleted", source=source, subject=subject(file), data=data)
