@@ -173,6 +173,23 @@ class Settings(BaseSettings):
     recovery_interval: float = Field(60, gt=0, description="Between two sweeps for stalled uploads.")
     stale_threshold: float = Field(3600, gt=0, description="Age of the newest chunk of a stale upload.")
 
+    # -- the fleet at a glance
+    fleet_interval: float = Field(
+        60,
+        ge=0,
+        description="Between two looks of the janitor at all uploads in progress, which GET /uploads shows; it takes "
+        "longer pauses where these looks would take more than a tenth of its time. 0: it does not.",
+    )
+    fleet_count_interval: float = Field(
+        86400, gt=0, description="Between two listings of all complete files, which count what each device has stored."
+    )
+    stuck_after: float = Field(
+        300,
+        gt=0,
+        description="Time without a new byte, or without the file once all bytes are there, after which "
+        "GET /uploads calls an upload stuck.",
+    )
+
     # -- ingest
     max_chunk_size: int = Field(64 * 2**20, gt=0, description="Largest payload that has a checksum or digest.")
     min_chunk_size: int = Field(

@@ -9,17 +9,20 @@ import structlog
 from fastapi import FastAPI
 
 from libs.common.bus import EventBus
-from libs.common.clock import SystemClock
+from libs.common.clock import Clock, SystemClock
 from libs.common.settings import Settings
-from libs.common.storage import Buckets, StoreUnavailable
+from libs.common.storage import Buckets, ConditionFailed, ObjectStore, StoreUnavailable
 from libs.common.uploads.sweeping import NUDGES, Ages, Finding, Need, store_time
 from libs.common.web import create_app, installed_version
 from libs.common.wiring.needs import Service
 from libs.common.wiring.resources import open_backends
+from services.janitor.counting import Stored
 from services.janitor.metrics import DURATION, SweepWatch
 from services.janitor.sweeping import Janitor
+from services.janitor.viewing import Viewing
 
 log = structlog.get_logger(__name__)
+_EARLY = 0.05  # of an interval: a sweep that comes so much before one for stalled uploads is that one
 
 
 def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janitor:
@@ -27,25 +30,72 @@ def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janito
     return Janitor(buckets, bus, SystemClock(), ages, SweepWatch())
 
 
-async def sweep_forever(janitor: Janitor, cleanup_interval: float, recovery_interval: float) -> None:
+def build_viewing(settings: Settings, perm: ObjectStore) -> Viewing | None:
+    if not settings.fleet_interval:
+        return None
+    return Viewing(perm, settings.fleet_interval, Stored(perm, settings.fleet_count_interval))
+
+
+async def sweep_forever(
+    janitor: Janitor, cleanup_interval: float, recovery_interval: float, viewing: Viewing | None = None
+) -> None:
     """Sweep now and then: for stalled uploads every `recovery_interval` seconds, for everything else too every
-    `cleanup_interval` seconds."""
-    due = 0.0
+    `cleanup_interval` seconds. Each sweep shows the fleet to `viewing`; for its sake alone the janitor sweeps during at
+    most a tenth of its time."""
+    clock, clean, recover = janitor.clock, 0.0, 0.0
+    interval = min(recovery_interval, cleanup_interval)
     while True:
-        now = janitor.clock.monotonic()
-        needs = frozenset(Need) if now >= due else NUDGES
+        now = clock.monotonic()
+        needs = frozenset(Need) if now >= clean else NUDGES if now >= recover - _EARLY * interval else frozenset[Need]()
         try:
             with DURATION.time():
-                began = janitor.clock.monotonic()
-                found = await janitor.sweep(await store_time(janitor.buckets.temp), needs=needs, dry_run=False)
-                _say(found, janitor.clock.monotonic() - began)
+                await _sweep(janitor, needs, viewing)
         except StoreUnavailable as error:
             log.warning("store unavailable, will sweep again", error=str(error))
+            needs = NUDGES
         except Exception:  # whatever it is: without sweeps uploads would be stuck, and nobody would notice
             log.exception("sweep failed, will sweep again")
-        else:
-            due = now + cleanup_interval if now >= due else due
-        await janitor.clock.sleep(min(recovery_interval, cleanup_interval))
+            needs = NUDGES
+        ended = clock.monotonic()
+        clean = now + cleanup_interval if Need.GARBAGE in needs else clean
+        recover = ended + interval if needs else recover
+        until_view = max(viewing.interval, 9 * (ended - now)) if viewing else interval
+        await clock.sleep(min(until_view, max(0.0, recover - ended)))
+
+
+async def _sweep(janitor: Janitor, needs: frozenset[Need], viewing: Viewing | None) -> None:
+    began = janitor.clock.monotonic()
+    at = await store_time(janitor.buckets.temp)
+    if viewing:
+        viewing.begin()
+    found = await janitor.sweep(at, needs=needs, dry_run=False, saw=viewing.saw if viewing else None)
+    _say(found, janitor.clock.monotonic() - began)
+    if viewing:
+        await _put(viewing, at)
+
+
+async def _put(viewing: Viewing, at: float) -> None:
+    """Put the fleet's tables. The sweep was done, whether or not that works."""
+    try:
+        await viewing.put(at)
+    except ConditionFailed:
+        log.info("another janitor put the fleet's devices first")
+    except StoreUnavailable as error:
+        log.warning("the fleet's tables cannot be put, will try again", error=str(error))
+    except Exception:
+        log.exception("the fleet's tables cannot be put, will try again")
+
+
+async def count_forever(viewing: Viewing, clock: Clock) -> None:
+    """Count the stored bytes now and then, beside the sweeps: a listing of all files takes long."""
+    while True:
+        await clock.sleep(viewing.interval)
+        try:
+            await viewing.count_if_due()
+        except StoreUnavailable as error:
+            log.warning("store unavailable, will count the files again", error=str(error))
+        except Exception:
+            log.exception("files cannot be counted, will try again")
 
 
 def _say(found: list[Finding], duration: float) -> None:
@@ -57,13 +107,17 @@ def _say(found: list[Finding], duration: float) -> None:
 @asynccontextmanager
 async def sweeping(settings: Settings, buckets: Buckets, bus: EventBus) -> AsyncIterator[None]:
     """Sweep in the background while the context lasts."""
-    janitor = build_janitor(settings, buckets, bus)
-    task = asyncio.create_task(sweep_forever(janitor, settings.cleanup_interval, settings.recovery_interval))
+    janitor, viewing = build_janitor(settings, buckets, bus), build_viewing(settings, buckets.perm)
+    sweeps = sweep_forever(janitor, settings.cleanup_interval, settings.recovery_interval, viewing)
+    tasks = [asyncio.create_task(sweeps)]
+    if viewing:
+        tasks.append(asyncio.create_task(count_forever(viewing, janitor.clock)))
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def build_app(settings: Settings) -> FastAPI:

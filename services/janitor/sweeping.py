@@ -1,5 +1,6 @@
 """Acting on a sweep: nudge the assembler, delete garbage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -8,10 +9,11 @@ from libs.common.bus import EventBus
 from libs.common.bus.events import subject
 from libs.common.clock import Clock
 from libs.common.storage import Buckets
-from libs.common.uploads.sweeping import Ages, Finding, Need, Sweep, Tally, findings
+from libs.common.uploads.sweeping import Ages, Finding, Need, Sweep, SweptName, Tally, findings
 from libs.common.uploads.tidying import Tidier
 from libs.common.uploads.watch import UNWATCHED, Watch
 
+Saw = Callable[[SweptName], None]
 log = structlog.get_logger(__name__)
 
 
@@ -26,14 +28,18 @@ class Janitor:
     watch: Watch = UNWATCHED
     _sweep: list[Sweep] = field(default_factory=list)
 
-    async def sweep(self, now: float, *, needs: frozenset[Need] = frozenset(Need), dry_run: bool) -> list[Finding]:
+    async def sweep(
+        self, now: float, *, needs: frozenset[Need] = frozenset(Need), dry_run: bool, saw: Saw | None = None
+    ) -> list[Finding]:
         """One sweep at `now` (seconds since the epoch by the store's clock); what was found of `needs`, and unless
-        `dry_run`, acted on. Raises StoreUnavailable."""
+        `dry_run`, acted on. `saw` is shown every name. Raises StoreUnavailable."""
         if not self._sweep:
             self._sweep.append(Sweep(self.buckets.temp))
         found, tally = [], Tally(now)
         async for swept in self._sweep[0].names(now):
             tally.add(swept)
+            if saw:
+                saw(swept)
             for finding in findings(swept, now, self.ages):
                 if finding.need in needs:
                     found.append(finding)
