@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from libs.common.problems import Kind
+from libs.common.storage import LEASE, ObjectNotFound
+from libs.common.uploads.layout import file_key
 from libs.common.uploads.records import SLACK
 from libs.common.uploads.tidying import KEPT_CLOSED
 from tests.uploads.hooked_store import Gate
@@ -63,3 +65,46 @@ async def test_its_bytes_do_not_go_into_the_next_upload(world: World, node: Node
     await refused(Kind.CLOSING, sleeping)
     state = await world.node().reader.state(FILE)
     assert (state.session, state.offset) == (session, 1)
+
+
+async def test_a_delete_that_slept_deletes_the_file_all_the_same(world: World, node: Node) -> None:
+    """The store refuses it after a lease. The replica announces it again, on a new look."""
+    await node.send_all(DATA[:8], 8)
+    gate = node.hooks.hold("delete_many", "files/")
+    cancelling = asyncio.create_task(node.cancel())
+    await gate.reached.wait()
+    await world.clock.sleep(3 * LEASE)
+    gate.opened.set()
+    await cancelling
+    with pytest.raises(ObjectNotFound):
+        await world.perm.stat(file_key(FILE))
+
+
+async def test_a_delete_that_slept_spares_the_next_upload(world: World, node: Node) -> None:
+    await node.send_all(DATA[:8], 8)
+    gate = node.hooks.hold("delete_many", "files/")
+    cancelling = asyncio.create_task(node.cancel())
+    await gate.reached.wait()
+    await world.clock.sleep(3 * LEASE)
+    other = world.node()
+    session = (await other.send(0, OTHER[:4], 8)).session
+    gate.opened.set()
+    await cancelling
+    assert (await other.reader.state(FILE)).session == session
+
+
+async def test_what_a_delete_left_goes_before_the_next_upload_is_parked(world: World, node: Node) -> None:
+    """Nothing looks at a parked upload any more, so the bytes of the deleted file would stay."""
+    await node.send_all(DATA[:8], 8)
+    gate = node.hooks.hold("delete_many", "files/")
+    cancelling = asyncio.create_task(node.cancel())
+    await gate.reached.wait()
+    other = world.node()
+    await other.send(0, OTHER[:4], 8)
+    other.hooks.fail("delete_many", "files/")
+    for _ in range(3):  # the sweep nudges until it is parked
+        await other.park()
+    assert (await world.record()).parked_at is not None
+    with pytest.raises(ObjectNotFound):
+        await world.perm.stat(file_key(FILE))
+    cancelling.cancel()

@@ -33,6 +33,8 @@ class Parker:
             return True
         if now - max(stock.newest, seen.modified) <= threshold or (record.whole and stock.durable.covers(record.whole)):
             return True
+        if await self._had_leftover(seen, record):
+            return False
         return await self._park(seen, record, stock)
 
     async def _park(self, seen: Look, record: Record, stock: Stock) -> bool:
@@ -45,7 +47,6 @@ class Parker:
         named = await self._records.change(again, runs=tuple(runs), parked_at=now, assembly="", aborts=record.uploads)
         if not named:
             return False
-        await self._delete_leftover(named, record)
         event = parked(file, record, stock.durable.total())
         self._bus.publish(event)
         self._watch.told(event)
@@ -70,8 +71,11 @@ class Parker:
                 keys.append(key)
         return keys
 
-    async def _delete_leftover(self, seen: Look, record: Record) -> None:
-        """A file of an upload before this one whose delete had no effect. No reader sees it, and it takes room."""
+    async def _had_leftover(self, seen: Look, record: Record) -> bool:
+        """Delete a file of an upload before this one whose delete had no effect. No reader sees it, and it takes room.
+        An upload that is parked is looked at no more, so it goes first."""
         done = await self._records.file(seen.file)
-        if done and session_of(done) != record.session:
-            await self._records.delete_file(seen)
+        if not done or session_of(done) == record.session:
+            return False
+        await self._records.delete_file(seen)
+        return True

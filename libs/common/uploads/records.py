@@ -153,8 +153,12 @@ class Records:
                 break
             try:
                 await self._perm.delete_many([file_key(seen.file)], fence=announced.fence)
-            except FenceExpired:
-                announced = await self._announce_delete(announced, {}) or announced
+            except FenceExpired:  # announce it again, on a new look, unless the name moved on
+                again = await self.read(seen.file, announced)
+                renewed = await self._announce_delete(again, {}) if again.etag == announced.etag else None
+                if not renewed:
+                    break
+                announced = renewed
                 continue
             except StoreUnavailable:
                 pass  # the next upload's assembler, or the sweep that removes the record, looks at the file
