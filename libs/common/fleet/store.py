@@ -1,7 +1,7 @@
 """Putting and reading the tables of the fleet: a reader asks only for news, and of two writers the newer look wins."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 import structlog
@@ -16,26 +16,29 @@ _TYPE = "application/gzip"
 
 @dataclass(frozen=True)
 class Found(Generic[R]):
-    """A table and the etag of its object; `table` is None where it cannot be read."""
+    """A table and the etag of its object; `table` is None where it cannot be read. `issued`: the store's time when it
+    was asked for, in seconds since the epoch."""
 
     etag: str
     table: Table[R] | None
+    issued: float = field(default=0.0, compare=False)
 
 
 async def load(perm: ObjectStore, kind: Kind[R], known: Found[R] | None = None, key: str = "") -> Found[R] | None:
-    """The newest table, `known` itself where it is still that; None where there is none. `key`: of another object of
-    this kind. Raises StoreUnavailable."""
+    """The newest table, that of `known` where it is still the newest; None where there is none. `key`: of another
+    object of this kind. Raises StoreUnavailable."""
     key = key or kind.key
     found = await perm.fetch(key, known=known.etag if known else "")
-    if found.unchanged:
-        return known
+    issued = found.fence.issued
+    if found.unchanged and known:
+        return replace(known, issued=issued)
     if not found.info:
         return None
     try:
-        return Found(found.info.etag, await asyncio.to_thread(decode, kind, found.data))
+        return Found(found.info.etag, await asyncio.to_thread(decode, kind, found.data), issued)
     except UnreadableTable as error:
         log.error("a table of the fleet cannot be read; the next one replaces it", key=key, error=str(error))
-        return Found(found.info.etag, None)
+        return Found(found.info.etag, None, issued)
 
 
 async def save(perm: ObjectStore, kind: Kind[R], table: Table[R], *, replaces: str, key: str = "") -> str:

@@ -71,7 +71,9 @@ class TestTheObject:
         found = await load(perm, UPLOADS)
         assert found
         assert found.table == Table(NOW, ROWS)
-        assert await load(perm, UPLOADS, found) is found
+        again = await load(perm, UPLOADS, found)
+        assert again
+        assert again.table is found.table
 
     async def test_of_two_janitors_the_newer_look_wins(self, perm: FilesystemStore) -> None:
         assert await save_newer(perm, UPLOADS, Table(NOW, ROWS))
