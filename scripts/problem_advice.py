@@ -37,6 +37,7 @@ ADVICE: dict[Kind, str] = {
     Kind.DEVICE_HAS_FILES: "Delete them with `DELETE /files?owner=ID` (`hiper device purge ID`), or choose another id.",
     Kind.DEVICE_EXISTS: "Choose another id, or renew its secret with `POST /devices/{device_id}/secret`.",
     Kind.REJECTED: "The bytes did not have the declared digest. Read the file anew, start at byte 0.",
+    Kind.FEED_EXPIRED: "Go on with the cursor in `oldest`, and compare the files: outcomes between are lost to you.",
     Kind.PRECONDITION_FAILED: f"{_ASK}, and go on with the session that it names, or start one if it names none.",
     Kind.TOO_LARGE: "**Send smaller chunks**, of `limit` bytes at most. Where `limited` is `file`, the file is too "
     "large: give up.",
@@ -59,5 +60,5 @@ ADVICE: dict[Kind, str] = {
 DEVICE_KINDS = frozenset(
     Kind.__members__[name]
     for name in Kind.__members__.keys() - {"DEVICE_NOT_FOUND", "DEVICE_EXISTS", "DEVICE_HAS_FILES", "UPLOAD_INCOMPLETE",
-                                           "RANGE_NOT_SATISFIABLE"}
+                                           "RANGE_NOT_SATISFIABLE", "FEED_EXPIRED"}
 )  # fmt: skip

@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         "GET /uploads calls an upload stuck.",
     )
 
+    # -- the feed of outcomes
+    feed_days: int = Field(
+        7, ge=1, le=3650, description="Whole days for which outcomes can be read from `GET /feed`, before today."
+    )
+
     # -- ingest
     max_chunk_size: int = Field(64 * 2**20, gt=0, description="Largest payload that has a checksum or digest.")
     min_chunk_size: int = Field(

@@ -14,11 +14,11 @@ from libs.common.settings import Settings
 from libs.common.web import create_app, installed_version
 from libs.common.wiring.needs import Service
 from libs.common.wiring.resources import open_backends, open_store
-from services.ingest import routes_files, routes_purge, routes_upload
+from services.ingest import routes_feed, routes_files, routes_purge, routes_upload
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 
-ROUTERS = (routes_upload.router, routes_purge.router, routes_files.router)
+ROUTERS = (routes_upload.router, routes_purge.router, routes_files.router, routes_feed.router)
 
 
 def build_app(settings: Settings) -> FastAPI:

@@ -6,6 +6,8 @@ from fastapi import Request
 
 from libs.common.bus import EventBus
 from libs.common.clock import Clock
+from libs.common.feed.reading import FeedReader
+from libs.common.feed.tail import Tail
 from libs.common.settings import Settings
 from libs.common.storage import Buckets
 from libs.common.uploads.cancelling import Canceller
@@ -39,6 +41,7 @@ class Ingest:
     witness: Witness
     purger: Purger
     buckets: Buckets
+    feed: Tail
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
@@ -58,6 +61,7 @@ class Ingest:
             Witness(),
             Purger(buckets, canceller),
             buckets,
+            Tail(FeedReader(buckets.perm), clock),
         )
 
 

@@ -27,7 +27,7 @@ _EARLY = 0.05  # of an interval: a sweep that comes so much before one for stall
 
 def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janitor:
     ages = Ages.of(settings.stale_threshold, settings.recovery_interval)
-    return Janitor(buckets, bus, SystemClock(), ages, SweepWatch())
+    return Janitor(buckets, bus, SystemClock(), ages, SweepWatch(), settings.feed_days)
 
 
 def build_viewing(settings: Settings, perm: ObjectStore) -> Viewing | None:

@@ -8,6 +8,7 @@ import structlog
 from libs.common.bus import EventBus
 from libs.common.bus.events import subject
 from libs.common.clock import Clock
+from libs.common.feed.expiry import expire
 from libs.common.storage import Buckets
 from libs.common.uploads.sweeping import Ages, Finding, Need, Sweep, SweptName, Tally, findings
 from libs.common.uploads.tidying import Tidier
@@ -26,6 +27,7 @@ class Janitor:
     clock: Clock
     ages: Ages
     watch: Watch = UNWATCHED
+    feed_days: int = 7
     _sweep: list[Sweep] = field(default_factory=list)
 
     async def sweep(
@@ -52,6 +54,8 @@ class Janitor:
                 found.append(finding)
                 if not dry_run:
                     await self._act(finding)
+            if expired := await expire(self.buckets.perm, now, self.feed_days, dry_run=dry_run):
+                log.info("entries of the feed are too old", days=self.feed_days, entries=expired, deleted=not dry_run)
         self.watch.swept(tally)
         return found
 

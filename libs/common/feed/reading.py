@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from libs.common.bus.events import Outcome
 from libs.common.feed.positions import Position
 from libs.common.storage import LEASE, ObjectNotFound, ObjectStore, read
-from libs.common.uploads.layout import FEED, EntryKey, parse_entry_key
+from libs.common.uploads.layout import FEED, FEED_CLOCK, EntryKey, parse_entry_key
 from libs.common.uploads.ours import ours
 from libs.common.uploads.records import SLACK
 
@@ -61,6 +61,10 @@ class FeedReader:
             if entries:
                 return Page(entries, entries[-1].position, True, now)
             start = found.objects[-1].key  # a whole page of what other programs put there
+
+    async def now(self) -> float:
+        """The store's time, in seconds since the epoch. Raises StoreUnavailable."""
+        return (await self._perm.fetch(FEED_CLOCK)).fence.issued
 
     async def outcomes(self, entries: Sequence[Entry]) -> list[Outcome | None]:
         """What entries say; None for one that expired meanwhile, or that cannot be read. Raises StoreUnavailable."""
