@@ -470,24 +470,6 @@ class TestStopping:
 
 
 class TestMemory:
-    async def test_listeners_see_every_event_whoever_it_is_for(self) -> None:
-        bus, seen = MemoryBus(), list[Event]()
-        bus.listen(seen.append)
-        publish(bus, ONE_OF_EACH)
-        assert seen == ONE_OF_EACH
-
-    async def test_a_listener_that_fails_hides_no_event_from_the_others(self) -> None:
-        def fail(_: Event) -> None:
-            raise RuntimeError("a bug")
-
-        bus, seen = MemoryBus(), list[Event]()
-        bus.listen(fail)
-        bus.listen(seen.append)
-        with capture_logs() as logs:
-            publish(bus, ONE_OF_EACH)
-        assert seen == ONE_OF_EACH
-        assert len(logs) == len(ONE_OF_EACH)
-
     async def test_beyond_the_limit_the_oldest_events_are_dropped(self) -> None:
         bus, inbox, events = MemoryBus(MemoryQueue(limit=10)), Inbox(), chunks(30)
         publish(bus, events)

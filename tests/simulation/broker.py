@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from libs.common.bus import Handler, Limits
+from libs.common.bus import Handler, Limits, Listener
+from libs.common.bus._ears import Ear, Ears
 from libs.common.bus.events import Event
 from tests.simulation.loop import Due, Loop, Process
 from tests.simulation.odds import Odds
@@ -37,11 +38,15 @@ class Broker:
     far: dict[Message, Due] = field(default_factory=dict)  # messages that come long after they were sent
     under_way: int = 0
     limits: Limits = field(default_factory=Limits)
+    ears: list[Ears] = field(default_factory=list)  # of every process
 
     def publish(self, event: Event) -> None:
         self.heard(event)
         odds = self.site.odds
         random = odds.chance.random
+        for ears in self.ears:
+            if ears.wanted and (odds.quiet or random() >= odds.lost):
+                ears.hear(event.model_dump_json().encode())
         if not (event.for_assembler if odds.progress else event.wakes_assembler):
             return
         if not odds.quiet and random() < odds.lost:
@@ -107,6 +112,15 @@ class SimBus:
     def __init__(self, broker: Broker, process: Process) -> None:
         self._broker = broker
         self._process = process
+        self._ears = Ears(self._heed)
+        broker.ears.append(self._ears)
+
+    def _heed(self) -> None:
+        for _ in self._ears.changes():
+            pass  # there is no broker to tell
+
+    def listen(self, listener: Listener) -> Ear:
+        return self._ears.open(listener)
 
     async def start(self) -> None: ...
 

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
+from libs.common.bus import EVERY_OWNER
 from libs.common.bus.events import Event, SessionData, SessionStalled, subject
 from libs.common.bus.memory import MemoryBus
 from libs.common.clock import Clock
@@ -142,7 +143,7 @@ async def _running(world: World) -> AsyncIterator[None]:
     await world.temp.ensure()
     await world.perm.ensure()
     await world.bus.start()
-    world.bus.listen(world.events.append)
+    world.bus.listen(world.events.append).watch(EVERY_OWNER)
     try:
         yield
     finally:

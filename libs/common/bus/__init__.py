@@ -7,6 +7,8 @@ from typing import Protocol
 from libs.common.bus.events import Event
 
 Handler = Callable[[Event], Awaitable[None]]
+Listener = Callable[[Event], None]  # it returns soon: everything else in the process waits for it
+EVERY_OWNER = "*"  # no owner has such a name
 
 
 class Poison(Exception):
@@ -28,6 +30,34 @@ class Limits:
         return float(min(self.longest_pause, self.pause * 2.0 ** min(redeliveries, 32)))
 
 
+class Listening(Protocol):
+    """The interest of one listener in the events of some owners. It may change at any time."""
+
+    def watch(self, owner: str) -> None:
+        """Hear the events of this owner, or of EVERY_OWNER. Counted: it ends with as many calls of `unwatch`. Returns
+        at once; the broker learns of it a moment later (`settled`)."""
+        ...
+
+    def unwatch(self, owner: str) -> None:
+        """Undo one `watch`."""
+        ...
+
+    async def settled(self, within: float = 1.0) -> bool:
+        """Wait until everything that is watched is heard, at most `within` seconds. False where it is not; at once
+        where the broker is known to be away."""
+        ...
+
+    @property
+    def deaf_since(self) -> float | None:
+        """Since when events may be missed, by `time.monotonic()`, in seconds. None while everything that was watched
+        is heard, as far as this process knows: a connection that died without a word is noticed after 45 s."""
+        ...
+
+    def close(self) -> None:
+        """Undo every `watch`. Once closed, closing does nothing."""
+        ...
+
+
 class EventBus(Protocol):
     """Publishes events and delivers those for the assembler to competing consumers, at least once, in any order.
 
@@ -46,6 +76,15 @@ class EventBus(Protocol):
         oldest are dropped when more than the buffer's limit gather (the sweep finds what they said). Before
         `start` events gather; after `close` they are dropped. One that does not wake the assembler passes its queue
         by: whoever else listens gets it."""
+        ...
+
+    def listen(self, listener: Listener) -> Listening:
+        """Show a listener the events of the owners that it watches, whoever publishes them, whatever they are for.
+
+        Every process hears every event, beside the consumers of `subscribe`, and at most once. Events may be lost: the
+        broker keeps the newest 10,000 for each process, in memory, as long as the process is connected. No listener
+        makes a publisher or a consumer wait. What a listener raises is logged. Nothing is connected, and no task runs,
+        until something is watched; `connected` and `trouble` say nothing of it."""
         ...
 
     async def subscribe(self, handler: Handler) -> None:

@@ -17,6 +17,7 @@ class Letter(NamedTuple):
 
     type: str
     key: str  # that the broker routes it by, and that counts it
+    owner_key: str  # that the broker routes it by as well
     body: bytes
     mandatory: bool  # a queue must take it
 

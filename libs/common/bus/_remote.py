@@ -1,20 +1,22 @@
 """A bus on a broker that can go away: everything about it that does not depend on the broker's protocol."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
 import structlog
 
-from libs.common.bus import Handler, Limits
+from libs.common.bus import Handler, Limits, Listener
+from libs.common.bus._ears import Ear, Ears
 from libs.common.bus._intake import Delivery, Intake
 from libs.common.bus._metrics import DROPPED, LINKS_DOWN, PUBLISHED
 from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import ConnectionLost, either, keep
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
-from libs.common.bus.events import Event, routing_key
+from libs.common.bus.events import Event, owner_key, routing_key
 from libs.common.settings import REFUSALS, ConfigurationError, GiveUp
 
 log = structlog.get_logger(__name__)
@@ -41,6 +43,10 @@ class Link(Protocol):
 
     async def consume(self, offer: Callable[[Delivery], None], prefetch: int) -> Callable[[], Awaitable[None]]:
         """Begin to offer deliveries, at most `prefetch` on loan; returns how to stop."""
+        ...
+
+    async def hear(self, listener: Callable[[bytes], None]) -> Callable[[str, bool], Awaitable[None]]:
+        """Begin to show events to a listener, of no owner yet; returns how to add an owner (True) or leave it out."""
         ...
 
 
@@ -71,7 +77,11 @@ class RemoteBus:
         self._limits = limits
         self._outbox = outbox
         self._subscriptions = Subscriptions(limits)
-        self._links = 0  # that are up
+        self._links: Counter[str] = Counter()  # that are up, by role
+        self._ears = Ears(self._heed)
+        self._heeded = asyncio.Event()  # the listeners want to hear others than before
+        self._hearing: asyncio.Task[None] | None = None
+        self._deaf_for = ""  # why, as it was logged
         self._tried = asyncio.Event()
         self._closed = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
@@ -85,7 +95,7 @@ class RemoteBus:
 
     @property
     def connected(self) -> bool:
-        return self._links > 0 and self._links == 1 + len(self._subscriptions)
+        return self._links["publisher"] == 1 and self._links["consumer"] == len(self._subscriptions)
 
     async def start(self) -> None:
         if self._publisher is None and not self._closed.is_set():
@@ -102,7 +112,10 @@ class RemoteBus:
         else:
             with publishing(event):
                 body = carrying(event).model_dump_json().encode()
-                self._outbox.put(Letter(event.type, key, body, event.wakes_assembler))
+                self._outbox.put(Letter(event.type, key, owner_key(event), body, event.wakes_assembler))
+
+    def listen(self, listener: Listener) -> Ear:
+        return self._ears.open(listener)
 
     async def subscribe(self, handler: Handler) -> None:
         async with self._subscriptions.open(handler) as intake:
@@ -120,9 +133,10 @@ class RemoteBus:
                 async with asyncio.timeout_at(deadline):
                     await self._outbox.empty()
         self._closed.set()
-        if self._publisher is not None:
-            self._publisher.cancel()
-            await asyncio.wait([self._publisher])
+        if tasks := [task for task in (self._publisher, self._hearing) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         if left := len(self._outbox):
             log.warning("closed with unpublished events, which the sweep makes up for", events=left)
             self._outbox.discard()
@@ -165,10 +179,40 @@ class RemoteBus:
         finally:
             intake.forget()  # the queue has them back
 
+    def _heed(self) -> None:
+        self._heeded.set()
+        if self._hearing is None and not self._closed.is_set():
+            self._ears.lose()
+            self._hearing = asyncio.create_task(self._hear_always())
+
+    async def _hear_always(self) -> None:
+        with LINKS_DOWN.track_inprogress():
+            await keep(self._hear, self._closed, self._go_deaf)
+
+    async def _hear(self) -> None:
+        async with self._link("listener") as link:
+            bind = await link.hear(self._ears.hear)
+            self._ears.start_anew()
+            self._deaf_for = ""
+            while not link.lost.is_set():
+                self._heeded.clear()
+                for owner, wanted in self._ears.changes():
+                    await bind(owner, wanted)
+                await either(self._heeded, link.lost)
+            raise ConnectionLost("the connection to listen on, or its queue, is gone")
+
+    def _go_deaf(self, error: BaseException) -> None:
+        self._ears.lose()
+        self._ears.give_up_waiting()
+        reason = self._broker.explain(error)
+        if reason != self._deaf_for:
+            self._deaf_for = reason
+            log.warning("does not hear the events of others: trying again", broker=self._broker.name, reason=reason)
+
     @asynccontextmanager
     async def _link(self, role: str) -> AsyncIterator[Link]:
         async with self._broker.link(role) as link:
-            self._links += 1
+            self._links[role] += 1
             LINKS_DOWN.dec()
             self._complaint = ""
             self._give_up = None
@@ -177,7 +221,7 @@ class RemoteBus:
             try:
                 yield link
             finally:
-                self._links -= 1
+                self._links[role] -= 1
                 LINKS_DOWN.inc()
 
     def _complain(self, error: BaseException) -> None:

@@ -1,10 +1,12 @@
 """The names and arguments of what the bus declares, for RabbitMQ 3.10 to 4."""
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
 DEAD_LETTERS_KEPT = 10_000  # messages; an event has less than 1 KiB
 DEAD_BYTES_KEPT = 64 * 2**20  # what strangers publish may be larger
+HEARD_KEPT = 10_000  # events that wait for a process that listens; the oldest are dropped beyond it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,14 @@ class Topology:
     @property
     def dead_queue(self) -> str:
         return f"{self.queue}.dead"
+
+    def listener_queue(self) -> str:
+        """A name of its own for each connection that listens: permissions at the broker are by name."""
+        return f"{self.exchange.removesuffix('.events')}.listener.{secrets.token_hex(8)}"
+
+    @property
+    def listener_arguments(self) -> dict[str, Any]:
+        return {"x-max-length": HEARD_KEPT, "x-overflow": "drop-head"}
 
     @property
     def queue_arguments(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from libs.common.uploads.layout import FileId
 
+OWNER = "owner"  # the first word of the second routing key of an event
 PROGRESS = "progress"  # the last word of the routing key of a chunk that the assembler need not hear of
 
 
@@ -184,6 +185,17 @@ def routing_key(event: Event) -> str:
     """By what a broker knows who gets an event: its type; of one that could be for the assembler and tells it nothing,
     a longer key, to which its queue is not bound."""
     return f"{event.type}.{PROGRESS}" if event.for_assembler and not event.wakes_assembler else event.type
+
+
+def owner_key(event: Event) -> str:
+    """A second routing key, for those who follow single devices: the owner, then the type. A dot would begin a new word
+    in a key, so that of an owner is written as `~`, which no owner has."""
+    return f"{OWNER}.{event.data.owner.replace('.', '~')}.{routing_key(event)}"
+
+
+def owner_binding(owner: str) -> str:
+    """By what a queue is bound to the events of one owner."""
+    return f"{OWNER}.{owner.replace('.', '~')}.#"
 
 
 ASSEMBLER_TYPES: tuple[str, ...] = tuple(type_of(event) for event in EVENT_TYPES if event.for_assembler)

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
-from libs.common.bus import Handler, Limits
+from libs.common.bus import Handler, Limits, Listener
+from libs.common.bus._ears import Ear, Ears
 from libs.common.bus._intake import Intake
 from libs.common.bus._metrics import CONFIRMED, DROPPED, PUBLISHED
 from libs.common.bus._subscriptions import Subscriptions
@@ -17,7 +17,6 @@ from libs.common.bus.events import EVENTS, Event, routing_key
 
 log = structlog.get_logger(__name__)
 
-Listener = Callable[[Event], None]
 DEAD_LETTERS_KEPT = 1000  # the oldest go first
 
 
@@ -51,6 +50,7 @@ class MemoryQueue:
 
     limit: int = 100_000
     dead_letters: deque[Event] = field(default_factory=lambda: deque(maxlen=DEAD_LETTERS_KEPT))
+    ears: list[Ears] = field(default_factory=list)  # of every bus
     _waiting: deque[Loan] = field(default_factory=deque)
     _consumers: deque[tuple[Intake, Limits]] = field(default_factory=deque)
     _emptied: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,7 +103,8 @@ class MemoryBus:
         self.queue = MemoryQueue() if queue is None else queue
         self._limits = limits or Limits()
         self._subscriptions = Subscriptions(self._limits)
-        self._listeners: list[Listener] = []
+        self._ears = Ears(self._heed)
+        self.queue.ears.append(self._ears)
         self._started = False
         self._closed = False
 
@@ -120,9 +121,13 @@ class MemoryBus:
     def trouble(self) -> str:
         return ""
 
-    def listen(self, listener: Listener) -> None:
-        """Show every event that this bus publishes, whoever it is for, to `listener`, before `publish` returns."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener) -> Ear:
+        """An event is shown to listeners before `publish` returns."""
+        return self._ears.open(listener)
+
+    def _heed(self) -> None:
+        for _ in self._ears.changes():
+            pass  # there is no broker to tell
 
     async def start(self) -> None:
         self._started = True
@@ -138,11 +143,8 @@ class MemoryBus:
             if event.wakes_assembler:
                 self.queue.put(Loan(self.queue, event.type, body))
         CONFIRMED.labels(key).inc()
-        for listener in self._listeners:
-            try:
-                listener(EVENTS.validate_json(body))
-            except Exception:
-                log.exception("event listener failed", type=event.type)
+        for ears in list(self.queue.ears):
+            ears.hear(body)
 
     async def subscribe(self, handler: Handler) -> None:
         if self._subscriptions.stopping.is_set():
@@ -167,3 +169,5 @@ class MemoryBus:
                     await self.queue.drained()
         await self._subscriptions.close(max(0.0, deadline - loop.time()))
         self._closed = True
+        with suppress(ValueError):
+            self.queue.ears.remove(self._ears)

@@ -29,7 +29,7 @@ from libs.common.bus._outbox import Letter, Outbox
 from libs.common.bus._reconnect import cancelled
 from libs.common.bus._remote import RemoteBus
 from libs.common.bus._topology import Topology
-from libs.common.bus.events import ASSEMBLER_TYPES
+from libs.common.bus.events import ASSEMBLER_TYPES, owner_binding
 from libs.common.settings import GiveUp
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class RabbitBroker:
     def __init__(self, url: str, topology: Topology, publish_timeout: float, tls: ssl.SSLContext | None = None) -> None:
         self._url = _with_heartbeat(url)
         self._tls = tls
-        self._topology = topology
+        self.topology = topology
         self._publish_timeout = publish_timeout
         self._warned = False
         self.name = f"{self._url.host}:{self._url.port or 5672}"
@@ -126,7 +126,7 @@ class RabbitBroker:
         self, connection: AbstractConnection, channel: AbstractChannel
     ) -> tuple[AbstractExchange, AbstractQueue]:
         """Make exchanges, queues and bindings that are missing."""
-        names = self._topology
+        names = self.topology
         exchange = await channel.declare_exchange(names.exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(names.dead_exchange, aio_pika.ExchangeType.DIRECT, durable=True)
         dead_queue = await self._dead_queue(connection, channel)
@@ -141,7 +141,7 @@ class RabbitBroker:
     async def _dead_queue(self, connection: AbstractConnection, channel: AbstractChannel) -> AbstractQueue:
         """The dead letters, with a bound. One that was made without it, by 0.1, is used as it is: the arguments of a
         queue never change, and deleting it is the operator's choice."""
-        names = self._topology
+        names = self.topology
         try:
             async with connection.channel() as attempt:  # a refusal closes it
                 await attempt.declare_queue(names.dead_queue, durable=True, arguments=names.dead_queue_arguments)
@@ -186,6 +186,7 @@ class RabbitLink:
             content_type="application/cloudevents+json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             type=letter.type,
+            headers={"CC": [letter.owner_key]},  # https://www.rabbitmq.com/docs/sender-selected
         )
         await self.exchange.publish(message, letter.key, mandatory=letter.mandatory, timeout=self.publish_timeout)
 
@@ -200,6 +201,23 @@ class RabbitLink:
             await self.queue.cancel(tag, timeout=CLOSE_TIMEOUT)
 
         return cease
+
+    async def hear(self, listener: Callable[[bytes], None]) -> Callable[[str, bool], Awaitable[None]]:
+        async def on_message(message: AbstractIncomingMessage) -> None:
+            listener(message.body)
+
+        names = self.broker.topology
+        queue = await self.channel.declare_queue(
+            names.listener_queue(), exclusive=True, auto_delete=True, arguments=names.listener_arguments,
+            timeout=SETUP_TIMEOUT,
+        )  # fmt: skip
+        await queue.consume(on_message, no_ack=True, timeout=SETUP_TIMEOUT)
+
+        async def bind(owner: str, wanted: bool) -> None:
+            key = owner_binding(owner)
+            await (queue.bind if wanted else queue.unbind)(self.exchange, key, timeout=SETUP_TIMEOUT)
+
+        return bind
 
 
 @dataclass(frozen=True, slots=True)
