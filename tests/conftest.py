@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,7 @@ from tests.backends import (
     rabbitmq_server,
     versitygw_server,
 )
+from tests.nginx import whole_requests
 
 REQUIRED = os.environ.get("E2E") == "required"
 _left_out: list[str] = []
@@ -47,7 +49,8 @@ def rabbitmq(engine: None) -> Iterator[RabbitmqServer]:
 
 
 @pytest.fixture(scope="session")
-def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
+def bare_versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
+    """It keeps half of a body whose sender died, so the services refuse it."""
     root = tmp_path_factory.mktemp("versitygw") / "buckets"
     root.mkdir()
     program = os.environ.get("HIPER_VERSITYGW") or shutil.which("versitygw")
@@ -57,6 +60,13 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Versitygw]:
         pytest.skip("needs versitygw: set HIPER_VERSITYGW to its program")
     with versitygw_server(program, root) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory: pytest.TempPathFactory, bare_versitygw: Versitygw) -> Iterator[Versitygw]:
+    """It gets whole requests only, from an nginx before it."""
+    with whole_requests(bare_versitygw.endpoint, tmp_path_factory.mktemp("nginx")) as port:
+        yield replace(bare_versitygw, endpoint=f"127.0.0.1:{port}")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -1,14 +1,15 @@
-"""A store is used only if it keeps conditions and fences: each service tries them when it starts."""
+"""A store is used only if it keeps conditions, fences and whole bodies: each service tries them when it starts."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from libs.common.storage import Body, ObjectStore, StoreRefused
+from libs.common.storage import Body, ObjectStore, PartInfo, StoreRefused, Stream, list_all
 from libs.common.storage._s3_sign import Signer
 from libs.common.storage.filesystem import FilesystemStore
 from libs.common.wiring.conditions import prove_conditions
@@ -53,6 +54,52 @@ async def test_a_store_that_replaces_what_is_gone_is_refused_too(tmp_path: Path)
     async with closing(Resurrecting(tmp_path)) as store:
         await store.ensure()
         with pytest.raises(StoreRefused, match="ignores `If-Match` on PutObject where no object is"):
+            await prove_conditions(store)
+
+
+class HalfObjects(FilesystemStore):
+    """Keeps what came of an object whose sender died."""
+
+    async def put(self, key: str, body: Body, **more: Any) -> str:
+        try:
+            return await super().put(key, body, **more)
+        except Exception:
+            if isinstance(body, Stream):
+                await super().put(key, b"half", **more)
+            raise
+
+
+class HalfParts(FilesystemStore):
+    """The same of a part."""
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> PartInfo:
+        try:
+            return await super().put_part(key, upload_id, number, body)
+        except Exception:
+            await super().put_part(key, upload_id, number, b"half")
+            raise
+
+
+@pytest.mark.parametrize(("careless", "operation"), [(HalfObjects, "PutObject"), (HalfParts, "UploadPart")])
+async def test_a_store_that_keeps_half_of_a_body_is_refused(
+    tmp_path: Path, careless: type[FilesystemStore], operation: str
+) -> None:
+    async with closing(careless(tmp_path)) as store:
+        await store.ensure()
+        with pytest.raises(StoreRefused, match=rf"keeps half of a body whose sender died \({operation}\)"):
+            await prove_conditions(store)
+        assert await list_all(store, "") == []
+
+
+async def test_versitygw_keeps_half_and_is_refused_unless_a_proxy_hands_whole_requests_on(
+    bare_versitygw: Versitygw, versitygw: Versitygw
+) -> None:
+    keys = bare_versitygw.access_key, bare_versitygw.secret_key
+    async with emptied(S3Bucket(bare_versitygw.endpoint, *keys, new_name())) as bucket:
+        async with closing(bucket.open()) as store:
+            with pytest.raises(StoreRefused, match=r"put a proxy before it that takes each request whole"):
+                await prove_conditions(store)
+        async with closing(replace(bucket, endpoint=versitygw.endpoint).open()) as store:
             await prove_conditions(store)
 
 

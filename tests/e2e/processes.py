@@ -46,7 +46,7 @@ class Process:
         deadline = time.monotonic() + START_TIMEOUT
         while not self.is_ready():
             self.assert_alive()
-            assert time.monotonic() < deadline, f"{self.module} does not get ready: {self.log.read_text()[-4000:]}"
+            assert time.monotonic() < deadline, f"{self.module}: {self.readiness()} {self.log.read_text()[-4000:]}"
             time.sleep(0.1)
         self.assert_alive()  # else it was another process that answered on its port
 
@@ -55,11 +55,18 @@ class Process:
         assert self.popen.poll() is None, f"{self.module} ended: {self.log.read_text()[-4000:]}"
 
     def is_ready(self) -> bool:
+        return self.readiness() == "ready"
+
+    def readiness(self) -> str:
+        """`ready`, or why not in the process's own words."""
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+                return "ready"
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return f"not ready: {refusal.read().decode(errors='replace')}"
+        except OSError as error:
+            return f"not ready: {error}"
 
     def kill(self) -> None:
         """SIGKILL, in the middle of whatever it does."""
