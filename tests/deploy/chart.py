@@ -81,6 +81,12 @@ def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
     return found
 
 
+def nginx_annotations(manifests: list[Manifest], component: str) -> dict[str, str]:
+    """Of a component's Ingress, without their common prefix."""
+    annotations: dict[str, str] = named(manifests, "Ingress", f"r-hiper-{component}")["metadata"].get("annotations", {})
+    return {name.removeprefix("nginx.ingress.kubernetes.io/"): value for name, value in annotations.items()}
+
+
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     """Everything that becomes a pod, by component: its `metadata` and `spec`."""
     templates = [workload["spec"]["template"] for workload in of_kind(manifests, "Deployment", "StatefulSet")]
