@@ -17,7 +17,7 @@ from libs.common.wiring.resources import open_backends, open_store
 from services.assembler.app import build_worker
 from services.auth.routes import router as auth_router
 from services.auth.state import Auth
-from services.ingest.app import ROUTERS
+from services.ingest.app import add_routes
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 from services.janitor.app import sweeping
@@ -58,6 +58,6 @@ def build_app(settings: Settings) -> FastAPI:
         lambda: app.state.ready(),
         settings,
     )
-    for router in (*ROUTERS, auth_router):
-        app.include_router(router)
+    add_routes(app)
+    app.include_router(auth_router)
     return app

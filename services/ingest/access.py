@@ -5,10 +5,12 @@ Dependencies wait for nothing and are coroutines all the same: FastAPI hands pla
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request, Security
+from starlette.types import Scope
 
 from libs.common.files.names import FLEET, SUBJECT, check_filename
 from libs.common.observability.tracing import annotate
@@ -25,7 +27,7 @@ from libs.common.security.authn import (
 from libs.common.security.tokens import Principal
 from libs.common.uploads.layout import FileId
 from libs.common.web.access import ANSWER_FIELDS
-from libs.common.web.requests import plain_request
+from libs.common.web.requests import Head, read_head
 from services.ingest.gate import Visit
 from services.ingest.parameters import FilenamePath, OwnerQuery
 from services.ingest.state import ingest
@@ -82,18 +84,28 @@ def _owner(principal: Principal, owner: str | None) -> str:
     return owner
 
 
-async def file_address(request: Request) -> None:
-    """As `plain_request`; and refuse a path that ends with a line break, which the router overlooks."""
-    if request.scope["path"].endswith("\n"):
+def file_head(scope: Scope) -> Head:
+    """As `read_head`; and refuse a path that ends with a line break, which the router overlooks."""
+    if scope["path"].endswith("\n"):
         raise Problem(Kind.BAD_FILENAME, "The filename holds a control character.")
-    await plain_request(request)
+    return read_head(scope)
+
+
+async def file_address(request: Request) -> None:
+    """As `file_head`, for routes whose parameters FastAPI reads."""
+    file_head(request.scope)
+
+
+def entered(request: Request, caller: Principal) -> AbstractAsyncContextManager[Visit]:
+    """Lets the request in. Raises TOO_MANY_REQUESTS."""
+    fields: dict[str, str] = request.scope.setdefault(ANSWER_FIELDS, {})
+    return ingest(request).gate.entered(caller, fields)
 
 
 async def visit(request: Request, caller: Caller) -> AsyncIterator[Visit]:
     """Lets the request in, for as long as its answer takes."""
-    fields: dict[str, str] = request.scope.setdefault(ANSWER_FIELDS, {})
-    async with ingest(request).gate.entered(caller, fields) as entered:
-        yield entered
+    async with entered(request, caller) as let_in:
+        yield let_in
 
 
 Visiting = Annotated[Visit, Depends(visit)]

@@ -14,11 +14,18 @@ from libs.common.settings import Settings
 from libs.common.web import create_app, installed_version
 from libs.common.wiring.needs import Service
 from libs.common.wiring.resources import open_backends, open_store
-from services.ingest import routes_feed, routes_files, routes_purge, routes_upload
+from services.ingest import routes_feed, routes_files, routes_purge, routes_upload, upload_document
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 
-ROUTERS = (routes_upload.router, routes_purge.router, routes_files.router, routes_feed.router)
+ROUTERS = (upload_document.router, routes_purge.router, routes_files.router, routes_feed.router)
+
+
+def add_routes(app: FastAPI) -> None:
+    """The router looks at the route of chunks first, so that it comes before the one that documents it."""
+    app.router.routes.insert(0, routes_upload.ROUTE)
+    for router in ROUTERS:
+        app.include_router(router)
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -49,6 +56,5 @@ def build_app(settings: Settings) -> FastAPI:
         lambda: app.state.ready(),
         settings,
     )
-    for router in ROUTERS:
-        app.include_router(router)
+    add_routes(app)
     return app

@@ -9,6 +9,7 @@ from libs.common.files.extents import Extent
 from libs.common.problems import Kind, Problem
 from libs.common.uploads.layout import part_size
 from libs.common.uploads.writing import Ack
+from libs.common.web.requests import Head
 from services.ingest.gate import Visit
 from services.ingest.receive import Inflow, Received, receive, timed, wrong_length
 from services.ingest.state import Ingest
@@ -19,8 +20,8 @@ from services.ingest.wire import HEADER, Claim, parse_content_range, parse_heade
 class Body:
     """The body of one request. No byte of it is read before one of the methods is called."""
 
-    def __init__(self, request: Request, state: Ingest, visit: Visit) -> None:
-        self._length = declared_length(request)
+    def __init__(self, request: Request, head: Head, state: Ingest, visit: Visit) -> None:
+        self._length = declared_length(head)
         self._blocks = _body(request)
         self._state = state
         self._visit = visit
@@ -74,9 +75,9 @@ class Body:
             raise Problem(Kind.TOO_LARGE, detail, limited="chunk", limit=limit)
 
 
-def declared_length(request: Request) -> int | None:
+def declared_length(head: Head) -> int | None:
     """Content-Length in bytes, where the client gave one: the server refuses what is not a number."""
-    length = request.headers.get("content-length")
+    length = head.field("content-length")
     return None if length is None else int(length)
 
 

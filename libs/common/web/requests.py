@@ -1,10 +1,11 @@
-"""What every request must keep to, before anything else is made of it."""
+"""The head of a request: what every one must keep to, before anything else is made of it."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
 from fastapi import Request
+from starlette.types import Scope
 
 from libs.common.problems import Kind, Problem
 
@@ -27,27 +28,58 @@ _ONCE = frozenset(
 )
 
 
-async def plain_request(request: Request) -> None:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The parameters of a query, and the header fields by their names in lower case, as they came."""
+
+    query: Mapping[str, str]
+    fields: Mapping[str, Sequence[str]]
+
+    def field(self, name: str) -> str | None:
+        """The value of the first field of the name."""
+        values = self.fields.get(name)
+        return values[0] if values else None
+
+
+def read_head(scope: Scope) -> Head:
     """Raises BAD_REQUEST for an address that is not UTF-8, before its bytes turn into replacement characters; for a
     query that is long or names a parameter twice; and for a header field that is there twice."""
-    query: bytes = request.scope["query_string"]
+    query = _query(scope)
+    fields: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        fields.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    for name, values in fields.items():
+        if len(values) > 1 and name in _ONCE:
+            raise _twice(name)
+    return Head(query, fields)
+
+
+async def plain_request(request: Request) -> None:
+    """As `read_head`, for routes whose parameters FastAPI reads."""
+    read_head(request.scope)
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    query: bytes = scope["query_string"]
     if len(query) > MAX_QUERY:
         raise _bad(f"The query has {len(query)} bytes; at most {MAX_QUERY} are allowed.")
     if query.count(b"&") >= MAX_PARAMETERS:
         raise _bad(f"The query has more than {MAX_PARAMETERS} parameters.")
     try:
-        unquote(request.scope.get("raw_path") or b"", errors="strict")
-        parameters = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+        unquote(scope.get("raw_path") or b"", errors="strict")
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeError:
         raise _bad("The address is not percent-encoded UTF-8.") from None
-    _refuse_twice(name for name, _ in parameters)
-    _refuse_twice(name for name in request.headers if name in _ONCE)
+    parameters: dict[str, str] = {}
+    for name, value in pairs:
+        if name in parameters:
+            raise _twice(name)
+        parameters[name] = value
+    return parameters
 
 
-def _refuse_twice(names: Iterable[str]) -> None:
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise _bad(f"Send {twice[0][:40]!r} once, not twice.")
+def _twice(name: str) -> Problem:
+    return _bad(f"Send {name[:40]!r} once, not twice.")
 
 
 def _bad(detail: str) -> Problem:

@@ -11,7 +11,7 @@ from libs.common.uploads.layout import FileId, file_key
 from libs.common.uploads.reading import FileReader
 from services.ingest.ranges import http_date
 from services.ingest.routes_files import started
-from services.ingest.routes_upload import media_type
+from services.ingest.upload_head import media_type
 from tests.unit.ingest.running import OWNER, park, settled
 from tests.unit.ingest.talk import Device, accepted, digest, refused
 
