@@ -11,6 +11,7 @@ import libs.common.security.audit_trail
 import libs.common.security.revocations
 import libs.common.storage.metered
 import libs.common.web.access
+import libs.common.web.access_log
 import libs.common.web.answers
 import libs.common.web.errors
 import libs.common.web.probes
@@ -21,6 +22,7 @@ import services.janitor.metrics
 MODULES: dict[str, tuple[ModuleType, ...]] = {
     "every service": (
         libs.common.web.access,
+        libs.common.web.access_log,
         libs.common.web.errors,
         libs.common.web.probes,
         libs.common.web.answers,

@@ -16,16 +16,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.observability.tracing import TRACEPARENT, continued, trace_ids
 from libs.common.security import audit_trail
+from libs.common.web.access_log import PROBES, AccessLog
 from libs.common.web.errors import METHODS, internal_error
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
 REQUEST_ID = "X-Request-Id"
 ANSWER_FIELDS = "hiper.answer_fields"  # in a request's scope: header fields for its answer, whatever that will be
-CLIENT_GONE = 499  # nginx's number for a client that left before the answer; never sent
+CLIENT_GONE = 499  # nginx's number for a client that left before the answer; never sent. Also: cancelled before it
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON = re.compile(r"application/([a-z]+\+)?json\b")
-PROBES = {"/livez", "/readyz", "/metrics"}
 
 REQUESTS = Counter("hiper_http_requests", "Requests answered.", ["route", "method", "status"])
 DURATION = Histogram(
@@ -60,8 +60,10 @@ class _Exchange:
 class RequestShell:
     """Pure ASGI, so that bodies and answers stream through it untouched."""
 
-    def __init__(self, app: ASGIApp, trusts_traceparent: bool) -> None:
+    def __init__(self, app: ASGIApp, trusts_traceparent: bool, log_ratio: float) -> None:
+        """`log_ratio`: how many of the requests that succeed have a line in the access log, 0 to 1."""
         self._app = app
+        self._access_log = AccessLog(log_ratio)
         self._trusts_traceparent = trusts_traceparent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +80,7 @@ class RequestShell:
             try:
                 await self._guarded(exchange, receive, _Sender(exchange, send))
             finally:
-                _record(exchange)
+                self._record(exchange)
                 _describe(span, exchange)
                 structlog.contextvars.clear_contextvars()
 
@@ -101,6 +103,13 @@ class RequestShell:
             if exchange.status:  # the answer has begun: all that is left is to break the connection
                 raise
             await internal_error()(exchange.scope, receive, send)
+
+    def _record(self, exchange: _Exchange) -> None:
+        seconds = perf_counter() - exchange.started
+        route, method, status = exchange.route, exchange.method, exchange.status or CLIENT_GONE
+        _requests(route, method, status).inc()
+        _duration(route, method, status).observe(seconds)
+        self._access_log.write(method, route, status, seconds)
 
 
 class _Sender:
@@ -136,18 +145,3 @@ def _describe(span: Span, exchange: _Exchange) -> None:
         span.set_attributes({"http.route": exchange.route, "http.response.status_code": status})
         if status >= 500:
             span.set_status(StatusCode.ERROR)
-
-
-def _record(exchange: _Exchange) -> None:
-    seconds = perf_counter() - exchange.started
-    status = exchange.status or CLIENT_GONE  # cancelled before an answer
-    _requests(exchange.route, exchange.method, status).inc()
-    _duration(exchange.route, exchange.method, status).observe(seconds)
-    write = log.debug if exchange.route in PROBES else log.info
-    write(
-        "request",
-        method=exchange.method,
-        route=exchange.route,
-        status=status,
-        duration_ms=round(seconds * 1000, 1),
-    )

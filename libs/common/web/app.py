@@ -62,7 +62,7 @@ def create_app(
         app.add_middleware(AdminDoor, port=settings.admin_api_port)
     if settings.metrics_elsewhere:
         app.add_middleware(MetricsDoor, port=settings.worker_port)
-    app.add_middleware(RequestShell, trusts_traceparent=settings.trust_traceparent)
+    app.add_middleware(RequestShell, trusts_traceparent=settings.trust_traceparent, log_ratio=settings.access_log_ratio)
     return app
 
 

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.problems import Kind, Problem
-from libs.common.web.access import PROBES
+from libs.common.web.access_log import PROBES
 from libs.common.web.errors import render
 
 

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.problems import Kind, Problem, later
-from libs.common.web.access import PROBES
+from libs.common.web.access_log import PROBES
 from libs.common.web.errors import render
 
 FIRST, SPREAD = 2.0, 10.0  # seconds: those that are shed come back 2 to 12 seconds later
