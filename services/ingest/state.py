@@ -16,6 +16,7 @@ from libs.common.uploads.reading import FileReader
 from libs.common.uploads.writing import ChunkWriter
 from services.ingest.downloads import Downloads
 from services.ingest.gate import Gate
+from services.ingest.keeper import Keeper
 from services.ingest.listing import FileLister
 from services.ingest.metrics import BUDGET, CHUNKS
 from services.ingest.purging import Purger
@@ -40,6 +41,7 @@ class Ingest:
     quotas: Quotas
     witness: Witness
     purger: Purger
+    keeper: Keeper
     buckets: Buckets
     feed: Tail
 
@@ -60,9 +62,13 @@ class Ingest:
             Quotas(buckets, clock),
             Witness(),
             Purger(buckets, canceller),
+            Keeper(buckets.perm, bus, clock, settings.stuck_after),
             buckets,
             Tail(FeedReader(buckets.perm), clock),
         )
+
+    async def close(self) -> None:
+        await self.keeper.close()
 
 
 def ingest(request: Request) -> Ingest:

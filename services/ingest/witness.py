@@ -10,6 +10,8 @@ from libs.common.security.recent import Recent
 from libs.common.security.tokens import Principal
 from libs.common.uploads.layout import FileId
 
+EVERY_OWNER = "*"
+_HOUR = 3600.0  # seconds
 _REMEMBER, _REMEMBERED = 86_400.0, 10_000  # seconds, uploads: their chunks make no further lines
 
 
@@ -18,6 +20,7 @@ class Witness:
 
     def __init__(self) -> None:
         self._published = Recent[bool](_REMEMBER, _REMEMBERED)
+        self._watched = Recent[bool](_HOUR, _REMEMBERED)
 
     def stored(self, caller: Principal, file: FileId, session: str) -> None:
         """A chunk was acknowledged: one line for each upload and publisher, not for each chunk."""
@@ -29,6 +32,13 @@ class Witness:
     def listed(self, caller: Principal, owner: str) -> None:
         if owner not in {caller.subject, FLEET}:
             record(audit.ForeignFilesListed(owner=owner))
+
+    def watched(self, caller: Principal, owner: str | None) -> None:
+        """The uploads of an owner (None: of all) were shown: one line an hour, for a reader asks again and again."""
+        whose = owner or EVERY_OWNER
+        if whose not in {caller.subject, FLEET} and not self._watched.get(f"{caller.subject}/{whose}"):
+            self._watched.put(f"{caller.subject}/{whose}", True)
+            record(audit.ForeignFilesListed(owner=whose))
 
     def read(self, caller: Principal, file: FileId) -> None:
         if file.owner not in {caller.subject, FLEET}:

@@ -49,6 +49,7 @@ NOT_OF_THIS_SERVER = (
     "The cursor in `after`",
     "There is no device class",
     "No filename begins with",
+    "No upload has such labels",
     "query.total_size is missing",
 )
 

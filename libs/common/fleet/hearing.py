@@ -8,6 +8,7 @@ from libs.common.bus.events import (
     ChunkReceivedData,
     Event,
     FileCompleted,
+    FileDeleted,
     FileRejected,
     PartialFileMoved,
     SessionCancelled,
@@ -15,7 +16,7 @@ from libs.common.bus.events import (
 from libs.common.fleet.rows import UploadRow
 
 WINDOW = 30.0  # seconds over which a rate is averaged
-_OVER = (FileCompleted, FileRejected, SessionCancelled)
+_OVER = (FileCompleted, FileDeleted, FileRejected, SessionCancelled)
 
 
 def ended_by(event: Event) -> str:

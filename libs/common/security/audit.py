@@ -95,7 +95,7 @@ class FleetPublished(AuditEvent):
 
 @dataclass(kw_only=True)
 class ForeignFilesListed(AuditEvent):
-    """Ingest: a client listed the files of another device."""
+    """Ingest: a client listed the files of another device, or uploads: `*` stands for those of all devices."""
 
     owner: str
 

@@ -73,3 +73,12 @@ async def test_what_a_token_does_not_allow_is_recorded(device: Device) -> None:
         await device.chunk("map.bin", b"abc", 0, 1, owner="fleet")
     assert [(line["event"], line["actor"]) for line in lines] == [("access_refused", "car-7")] * 2
     assert "fleet:read" in lines[0]["reason"]
+
+
+async def test_a_look_at_all_uploads_makes_one_line_an_hour(http: httpx.AsyncClient, settings: Settings) -> None:
+    reader = operator(http, settings, "fleet:read")
+    with audited() as lines:
+        for owner in ({}, {}, {"owner": "car-7"}, {"owner": "car-7"}, {"owner": "fleet"}):
+            accepted(await reader.ask("GET", "/uploads", params=owner))
+    told = [(line["event"], line["actor"], line["owner"]) for line in lines]
+    assert told == [("foreign_files_listed", "ops-1", "*"), ("foreign_files_listed", "ops-1", "car-7")]
