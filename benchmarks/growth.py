@@ -25,6 +25,7 @@ from libs.common.uploads.payload import Payload
 from libs.common.uploads.reading import FileReader
 from libs.common.uploads.record import Record
 from libs.common.uploads.sweeping import Ages, Sweep, findings, store_time
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.writing import Chunk, ChunkWriter
 from tests.uploads.hooked_store import Hooks
 
@@ -41,10 +42,10 @@ class _Replica:
     def __init__(self, buckets: Buckets) -> None:
         self.hooks = Hooks()
         counted = self.hooks.over(buckets)
-        clock, bus = SystemClock(), MemoryBus()
-        self.writer = ChunkWriter(counted, bus, clock)
-        self.reader = FileReader(counted, clock)
-        self.assembler = Assembler(counted, bus, clock)
+        tools = Tools(counted, MemoryBus(), SystemClock())
+        self.writer = ChunkWriter(tools)
+        self.reader = FileReader(counted, tools.clock)
+        self.assembler = Assembler(tools)
 
     async def send(self, number: int, total: int) -> None:
         data = number.to_bytes(8, "big") * (CHUNK // 8)
@@ -52,7 +53,7 @@ class _Replica:
         await self.writer.write(Chunk(FILE, total, payload))
 
     async def assemble(self, part: int) -> None:
-        while not await self.assembler.advance(FILE, [part], told_all=False):
+        while not await self.assembler.add(FILE, [part]):
             pass
 
 

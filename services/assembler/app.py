@@ -10,6 +10,7 @@ from libs.common.clock import SystemClock
 from libs.common.settings import Settings
 from libs.common.storage import Buckets
 from libs.common.uploads.sweeping import Ages
+from libs.common.uploads.tools import Tools
 from libs.common.web import create_app, installed_version
 from libs.common.wiring.needs import Service
 from libs.common.wiring.resources import open_backends
@@ -20,7 +21,7 @@ from services.assembler.worker import Worker
 
 def build_worker(settings: Settings, buckets: Buckets, bus: EventBus) -> Worker:
     clock = SystemClock()
-    assembler = Assembler(buckets, bus, clock, settings.stale_threshold, FileWatch())
+    assembler = Assembler(Tools(buckets, bus, clock, FileWatch()), settings.stale_threshold)
     return Worker(assembler, buckets, bus, clock, Ages.of(settings.stale_threshold, settings.recovery_interval))
 
 

@@ -2,23 +2,21 @@
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
 
 import structlog
 
-from libs.common.bus import EventBus, Poison
+from libs.common.bus import Poison
 from libs.common.bus.events import ChunkReceived, Event, SessionCancelled, SessionStale, SessionStalled
-from libs.common.clock import Clock
 from libs.common.files.names import check_filename, valid_owner
 from libs.common.problems import Problem
-from libs.common.storage import Buckets, ObjectNotFound, StoreUnavailable, UploadNotFound
+from libs.common.storage import ObjectNotFound, StoreUnavailable, UploadNotFound
 from libs.common.uploads.assembling import Assembler as Maker
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.parking import Parker
-from libs.common.uploads.tidying import Tidier
-from libs.common.uploads.watch import UNWATCHED, Watch
+from libs.common.uploads.parking import park
+from libs.common.uploads.tidying import tidy
+from libs.common.uploads.tools import Tools
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +32,13 @@ class Outpaced(Exception):
 class Assembler:
     """Handles events: a function of the event and of what the bucket shows."""
 
-    def __init__(
-        self, buckets: Buckets, bus: EventBus, clock: Clock, stale_threshold: float, watch: Watch = UNWATCHED
-    ) -> None:
-        self._maker = Maker(buckets, bus, clock, watch)
-        self._parker = Parker(buckets, bus, clock, watch)
-        self._tidier = Tidier(buckets, bus, clock)
-        self._watch = watch
-        self._clock = clock
+    def __init__(self, tools: Tools, stale_threshold: float) -> None:
+        self._tools = tools
+        self._maker = Maker(tools)
+        self._watch = tools.watch
+        self._clock = tools.clock
         self._stale_threshold = stale_threshold
-        self._locks = Locks()
+        self._locks: WeakValueDictionary[FileId, asyncio.Lock] = WeakValueDictionary()  # held by who works on the name
 
     async def handle(self, event: Event) -> None:
         """Do what the event asks to look at. Waits while the store is away, but not for ever: raises StoreUnavailable
@@ -52,32 +47,27 @@ class Assembler:
         _refuse_impossible_names(file)
         match event:
             case ChunkReceived(data=data):
-                if event.wakes_assembler:
-                    await self._once(
-                        "advance", file, lambda: self._maker.advance(file, data.filled_parts, told_all=data.is_last)
-                    )
+                if data.is_last:
+                    await self._once("advance", file, lambda: self._maker.finish(file))
+                elif event.wakes_assembler:
+                    await self._once("advance", file, lambda: self._maker.add(file, data.filled_parts))
             case SessionCancelled():
                 await self.tidy(file)
             case SessionStalled():
-                await self._once("advance", file, lambda: self._maker.advance(file))
+                await self._once("advance", file, lambda: self._maker.finish(file))
                 await self.tidy(file)
             case SessionStale():
-                await self._once("park", file, lambda: self._parker.park(file, self._stale_threshold))
+                await self._once("park", file, lambda: park(self._tools, file, self._stale_threshold))
             case _:
                 raise Poison(f"not for the assembler: {event.type}")
 
     async def tidy(self, file: FileId) -> None:
         """Delete the garbage of a name, and its closed record."""
-
-        async def tidied() -> bool:
-            await self._tidier.tidy(file)
-            return True
-
-        await self._once("tidy", file, tidied)
+        await self._once("tidy", file, lambda: tidy(self._tools, file))
 
     async def _once(self, step: str, file: FileId, work: Callable[[], Awaitable[bool]]) -> None:
         """Work on a name until it is done, one at a time in this process: two would only do the same."""
-        async with self._locks.held(file):
+        async with self._locks.setdefault(file, asyncio.Lock()):
             pause, tries, until = 0.2, _TRIES, self._clock.monotonic() + _PATIENCE
             while True:
                 try:
@@ -107,22 +97,3 @@ def _refuse_impossible_names(file: FileId) -> None:
         check_filename(file.filename)
     except Problem as problem:
         raise Poison(f"not a file: {file!r}: {problem.detail}") from None
-
-
-class Locks:
-    """A lock per name, forgotten when nothing holds or awaits it."""
-
-    def __init__(self) -> None:
-        self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._users: defaultdict[Hashable, int] = defaultdict(int)
-
-    @asynccontextmanager
-    async def held(self, name: Hashable) -> AsyncIterator[None]:
-        self._users[name] += 1
-        try:
-            async with self._locks[name]:
-                yield
-        finally:
-            self._users[name] -= 1
-            if not self._users[name]:
-                del self._users[name], self._locks[name]

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from libs.common.files.names import check_filename
+from libs.common.files.pins import NO_PIN
 from libs.common.problems import Kind, Problem
-from libs.common.storage import Buckets
-from libs.common.uploads.cancelling import Canceller, Ended
+from libs.common.uploads.cancelling import Ended, end, settle
 from libs.common.uploads.holdings import SECTIONS, Holding, Section, holdings
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.pins import NO_PIN
+from libs.common.uploads.tools import Tools
 
 _AT_ONCE = 16  # names that are marked at the same time
 
@@ -49,9 +49,8 @@ class Purged:
 class Purger:
     """A purge that was broken off is begun again: what it marked stays marked, and what it did not is found anew."""
 
-    def __init__(self, buckets: Buckets, canceller: Canceller) -> None:
-        self._buckets = buckets
-        self._canceller = canceller
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
 
     async def purge(self, owner: str, start: Cursor, limit: int, *, dry_run: bool) -> Purged:
         """Cancel at most `limit` uploads and files of the owner, those that were there at `start.before`; with
@@ -66,7 +65,7 @@ class Purger:
         found: list[Holding] = []
         after = start.after
         for section in SECTIONS[SECTIONS.index(start.section) :]:
-            async for holding in holdings(self._buckets, owner, section, after):
+            async for holding in holdings(self._tools.buckets, owner, section, after):
                 if holding.since > start.before:
                     continue
                 if len(found) == limit:
@@ -78,14 +77,14 @@ class Purger:
     async def _cancel(self, owner: str, names: Iterable[str]) -> None:
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def end(name: str) -> Ended:
+        async def one(name: str) -> Ended:
             async with turns:
-                return await self._canceller.end(FileId(owner, name), NO_PIN)
+                return await end(self._tools, FileId(owner, name), NO_PIN)
 
-        done = await asyncio.gather(*map(end, names), return_exceptions=True)
+        done = await asyncio.gather(*map(one, names), return_exceptions=True)
         for ended in done:  # the first waits a lease, the others have waited meanwhile
             if isinstance(ended, Ended):
-                await self._canceller.settle(ended)
+                await settle(self._tools, ended)
         for ended in done:
             if isinstance(ended, BaseException):
                 raise ended

@@ -8,8 +8,8 @@ from libs.common.files.names import FLEET
 from libs.common.problems import Kind, Problem, later
 from libs.common.security.allowance import Allowance
 from libs.common.storage import Buckets
+from libs.common.storage.line import Line
 from libs.common.uploads.layout import FileId, files_prefix, parse_file_key, parse_run_key, rejected_root
-from libs.common.uploads.line import Line
 from libs.common.uploads.ours import walk_ours
 from libs.common.uploads.owned import records_of
 from libs.common.uploads.record import Record
@@ -105,7 +105,7 @@ class Quotas:
     async def _has_begun(self, file: FileId) -> bool:
         """Whether it is open, parked or complete."""
         seen = await self._records.look(file)
-        if seen.record and seen.record.state == "open":
+        if seen.record.state == "open":
             return True
         return await self._records.file(file) is not None
 

@@ -14,11 +14,12 @@ from starlette.types import Send
 from libs.common.files.digests import format_sha256
 from libs.common.files.extents import Extent
 from libs.common.files.names import check_prefix
+from libs.common.files.pins import Pin, etag, parse_tags
 from libs.common.problems import Kind, Problem
 from libs.common.storage import ObjectNotFound
+from libs.common.uploads.cancelling import cancel
 from libs.common.uploads.holdings import Section
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.pins import Pin, etag, parse_tags
 from libs.common.uploads.states import FileState
 from libs.common.web.errors import problem_responses
 from services.ingest.access import (
@@ -188,7 +189,7 @@ async def delete(
     answer on no chunk of it is acknowledged, and a new upload of the name may start at once."""
     running = ingest(request)
     with running.witness.deleting(caller, file):
-        await running.canceller.cancel(file, Pin.parse(if_match, None))
+        await cancel(running.tools, file, Pin.parse(if_match, None))
     running.quotas.forget(file.owner)
 
 

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from libs.common.files.pins import Pin, etag
 from libs.common.security.authn import bearer
 from libs.common.security.tokens import Principal
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.pins import Pin, etag
 from libs.common.uploads.writing import Ack, Chunk
 from libs.common.web.requests import Head
 from libs.common.web.routes import NamedRoute

@@ -10,9 +10,9 @@ from libs.common.feed.reading import FeedReader
 from libs.common.feed.tail import Tail
 from libs.common.settings import Settings
 from libs.common.storage import Buckets
-from libs.common.uploads.cancelling import Canceller
 from libs.common.uploads.least import LeastSize
 from libs.common.uploads.reading import FileReader
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.writing import ChunkWriter
 from services.ingest.downloads import Downloads
 from services.ingest.gate import Gate
@@ -34,7 +34,7 @@ class Ingest:
     reader: FileReader
     downloads: Downloads
     lister: FileLister
-    canceller: Canceller
+    tools: Tools
     budget: Budget
     deadline: Deadline
     gate: Gate
@@ -47,21 +47,21 @@ class Ingest:
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
-        canceller = Canceller(buckets, bus, clock, CHUNKS)
+        tools = Tools(buckets, bus, clock, CHUNKS)
         BUDGET.set(settings.memory_budget)
         return cls(
             settings,
-            ChunkWriter(buckets, bus, clock, watch=CHUNKS, least=LeastSize(settings.min_chunk_size)),
+            ChunkWriter(tools, least=LeastSize(settings.min_chunk_size)),
             FileReader(buckets, clock),
             Downloads(),
             FileLister(buckets),
-            canceller,
+            tools,
             Budget(settings.memory_budget),
             Deadline(settings.body_timeout, settings.body_idle_timeout, settings.body_least_rate),
             gate,
             Quotas(buckets, clock),
             Witness(),
-            Purger(buckets, canceller),
+            Purger(tools),
             Keeper(buckets.perm, bus, clock, settings.stuck_after),
             buckets,
             Tail(FeedReader(buckets.perm), clock),

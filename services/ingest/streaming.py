@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from libs.common.files.extents import Extent, split
+from libs.common.files.pins import Pin
 from libs.common.problems import Kind, Problem
 from libs.common.uploads.layout import MIN_PART_SIZE
-from libs.common.uploads.pins import Pin
 from libs.common.uploads.writing import Ack
 from libs.common.web.drain import Drain
 from services.ingest.receive import Budget, Deadline, Inflow, Received, receive, timed, wrong_length

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from libs.common.files.digests import parse_digests
 from libs.common.files.labels import parse_labels
 from libs.common.files.names import check_filename, type_of
+from libs.common.files.pins import Pin
 from libs.common.problems import Kind, Problem
 from libs.common.security.tokens import Principal
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.pins import Pin
 from libs.common.web.requests import Head
 from services.ingest.access import writable_owner
 from services.ingest.wire import Claim, parse_content_range

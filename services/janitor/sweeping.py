@@ -11,7 +11,8 @@ from libs.common.clock import Clock
 from libs.common.feed.expiry import expire
 from libs.common.storage import Buckets
 from libs.common.uploads.sweeping import Ages, Finding, Need, Sweep, SweptName, Tally, findings
-from libs.common.uploads.tidying import Tidier
+from libs.common.uploads.tidying import tidy, with_leftovers
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.watch import UNWATCHED, Watch
 
 Saw = Callable[[SweptName], None]
@@ -49,7 +50,8 @@ class Janitor:
                     if not dry_run:
                         await self._act(finding)
         if Need.GARBAGE in needs:
-            async for file in Tidier(self.buckets, self.bus, self.clock).with_leftovers(self._sweep[0].records):
+            tools = Tools(self.buckets, self.bus, self.clock)
+            async for file in with_leftovers(tools, self._sweep[0].records):
                 finding = Finding(Need.GARBAGE, file, "", 0.0, "bytes in permanent storage that no record names")
                 found.append(finding)
                 if not dry_run:
@@ -64,6 +66,6 @@ class Janitor:
             "needs a look", need=finding.need, file=subject(finding.file), session=finding.session, why=finding.why
         )
         if finding.need is Need.GARBAGE:
-            await Tidier(self.buckets, self.bus, self.clock).tidy(finding.file)
+            await tidy(Tools(self.buckets, self.bus, self.clock), finding.file)
         else:
             self.bus.publish(finding.event("/hiper/janitor"))

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from libs.common.files.extents import Extent
 from libs.common.files.names import check_filename
+from libs.common.files.pins import parse_tags
 from libs.common.problems import Kind, Problem
 from libs.common.storage._checks import check_key
 from libs.common.uploads.layout import FileId, chunks_prefix, file_key, record_key, rejected_prefix, runs_prefix
-from libs.common.uploads.pins import parse_tags
 from services.ingest.ranges import parse_range
 from services.ingest.wire import Claim, parse_content_range, parse_header
 from tests.hostile.serving import served

@@ -7,22 +7,22 @@ from typing import Any, Protocol
 from unittest.mock import patch
 
 from libs.common.files.extents import Extent
-from libs.common.problems import Problem
 from libs.common.storage import LEASE, Fence, FenceExpired, ObjectInfo, StoreUnavailable
 from libs.common.storage.filesystem import FilesystemStore
-from libs.common.uploads import assembling, parking, tidying, writing
+from libs.common.uploads import assembling, cancelling, parking, tidying, writing
 from libs.common.uploads.assembling import Assembler
-from libs.common.uploads.cancelling import Canceller, Ended
+from libs.common.uploads.cancelling import Ended
 from libs.common.uploads.layout import chunk_key, file_key
-from libs.common.uploads.parking import Parker
 from libs.common.uploads.reading import FileReader
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records
 from libs.common.uploads.states import FileState
 from libs.common.uploads.stock import Stock, take_stock
-from libs.common.uploads.tidying import Tidier
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.view import View
 from libs.common.uploads.writing import ChunkWriter
+from services.assembler import handling
+from services.janitor import sweeping
 from tests.simulation.bucket import Bucket
 from tests.simulation.store import SimStore
 
@@ -103,7 +103,6 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 @breakage("the replica that opens does not look whether a file is there")
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def blind(self: Records, seen: Look) -> Look | None:
-        assert seen.record
         return await self.change(seen, state="open" if seen.record.session else "closed")
 
     yield patch.object(Records, "settle", blind)
@@ -120,7 +119,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
         async def same(*_: Any) -> Look:
             return seen
 
-        with patch.object(self._writer.records, "look", same):
+        with patch.object(self._records, "look", same):
             return await at_once(self, seen)
 
     yield patch.object(writing._Request, "_at_once", acknowledged)
@@ -167,30 +166,34 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage("the file is not looked at before it is called complete")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    finish = Assembler._finish
+    close = Assembler._close
 
-    async def trusting(self: Assembler, file: Any, made: Record) -> bool:
+    async def trusting(self: Assembler, made: Look) -> bool:
         there = Records.file
 
         async def as_hoped(records: Records, name: Any) -> ObjectInfo | None:
             real = await there(records, name)
-            return real or ObjectInfo("", made.total_size or 0, 0.0, metadata={"session": made.session})
+            return real or _as_hoped(made.record)
 
         with patch.object(Records, "file", as_hoped):
-            return await finish(self, file, made)
+            return await close(self, made)
 
-    yield patch.object(Assembler, "_finish", trusting)
+    yield patch.object(Assembler, "_close", trusting)
+
+
+def _as_hoped(record: Record) -> ObjectInfo:
+    return ObjectInfo("", record.total_size or 0, 0.0, metadata={"session": record.session})
 
 
 @breakage("another session's leftover counts as the file")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    finish = Assembler._finish
+    close = Assembler._close
 
-    async def any_file(self: Assembler, file: Any, made: Record) -> bool:
-        with patch.object(assembling, "session_of", lambda done: made.session):
-            return await finish(self, file, made)
+    async def any_file(self: Assembler, made: Look) -> bool:
+        with patch.object(assembling, "session_of", lambda done: made.record.session):
+            return await close(self, made)
 
-    yield patch.object(Assembler, "_finish", any_file)
+    yield patch.object(Assembler, "_close", any_file)
 
 
 @breakage("the digest is not checked")
@@ -198,7 +201,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     async def believed(self: Assembler, record: Record, sources: Any) -> str:
         return record.digest
 
-    yield patch.object(Assembler, "_sha256", believed)
+    yield patch.object(Assembler, "_computed", believed)
 
 
 # -- rule 4: a file is deleted only by a process that announced it
@@ -227,12 +230,12 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     test="test_races.py::test_a_record_that_is_being_removed_is_not_taken_over",
 )
 def _() -> Iterator[AbstractContextManager[Any]]:
-    into = writing._Request._into_closed
+    begin = writing._Request._begin
 
-    async def hasty(self: Any, seen: Look, record: Record) -> Any:
-        return await into(self, seen, record.model_copy(update={"removing": 0.0}))
+    async def hasty(self: Any, seen: Look) -> Any:
+        return await begin(self, replace(seen, record=seen.record.changed(removing=0.0)))
 
-    yield patch.object(writing._Request, "_into_closed", hasty)
+    yield patch.object(writing._Request, "_begin", hasty)
 
 
 @breakage(
@@ -248,7 +251,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage("looks are believed for ever")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    yield patch.object(Look, "expired", lambda self, now: False)
+    yield patch.object(Look, "expired", False)
 
 
 @breakage("a chunk is acknowledged before it is stored")
@@ -272,10 +275,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     "a chunk is refused on a remembered record", test="test_races.py::test_nothing_is_refused_on_a_remembered_record"
 )
 def _() -> Iterator[AbstractContextManager[Any]]:
-    def at_once(self: Any, problem: Problem) -> None:
-        raise problem
-
-    yield patch.object(writing._Request, "_refuse", at_once)
+    yield patch.object(View, "looked_since", lambda *_: True)
 
 
 @breakage(
@@ -295,12 +295,12 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage("a cancel is answered at once")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    settle = Canceller.settle
+    settle = cancelling.settle
 
-    async def hasty(self: Canceller, ended: Ended) -> None:
-        await settle(self, replace(ended, seen=replace(ended.seen, written_at=-1e9)))
+    async def hasty(tools: Tools, ended: Ended) -> None:
+        await settle(tools, replace(ended, seen=replace(ended.seen, written_at=-1e9)))
 
-    yield patch.object(Canceller, "settle", hasty)
+    yield patch.object(cancelling, "settle", hasty)
 
 
 @breakage(
@@ -321,12 +321,12 @@ def _() -> Iterator[AbstractContextManager[Any]]:
     test="test_races.py::test_a_name_that_was_closed_a_moment_ago_opens_a_lease_later",
 )
 def _() -> Iterator[AbstractContextManager[Any]]:
-    into = writing._Request._into_closed
+    begin = writing._Request._begin
 
-    async def hasty(self: Any, seen: Look, record: Record) -> Any:
-        return await into(self, replace(seen, written_at=-1e9), record)
+    async def hasty(self: Any, seen: Look) -> Any:
+        return await begin(self, replace(seen, written_at=-1e9))
 
-    yield patch.object(writing._Request, "_into_closed", hasty)
+    yield patch.object(writing._Request, "_begin", hasty)
 
 
 # -- rule 9: a listing counts only if the record is still the same afterwards
@@ -336,12 +336,12 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 def _() -> Iterator[AbstractContextManager[Any]]:
     progress = FileReader._in_progress
 
-    async def believing(self: FileReader, seen: Look, record: Record) -> FileState | None:
+    async def believing(self: FileReader, seen: Look) -> FileState | None:
         async def same(file: Any, known: Look | None = None) -> Look:
             return known or seen
 
         with patch.object(self._records, "look", same):
-            return await progress(self, seen, record)
+            return await progress(self, seen)
 
     yield patch.object(FileReader, "_in_progress", believing)
 
@@ -368,46 +368,47 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage("chunks are deleted before the record names the runs")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    park = Parker._park
+    replace_by_runs = parking._replace_by_runs
 
-    async def hasty(self: Parker, seen: Look, record: Record, stock: Stock) -> bool:
-        change = self._records.change
+    async def hasty(tools: Tools, seen: Look, stock: Stock) -> Look | None:
+        change = tools.records.change
 
         async def deleted_first(look: Look, **changes: Any) -> Look | None:
-            await self._buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
+            await tools.buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
             return await change(look, **changes)
 
-        with patch.object(self._records, "change", deleted_first):
-            return await park(self, seen, record, stock)
+        with patch.object(tools.records, "change", deleted_first):
+            return await replace_by_runs(tools, seen, stock)
 
-    yield patch.object(Parker, "_park", hasty)
+    yield patch.object(parking, "_replace_by_runs", hasty)
 
 
 @breakage("chunks are deleted before the record names the file")
 def _() -> Iterator[AbstractContextManager[Any]]:
     finished = Assembler._finished
 
-    async def hasty(self: Assembler, seen: Look, record: Record, done: ObjectInfo) -> bool:
-        await self._dispose(seen.file, record, done)
-        return await finished(self, seen, record, done)
+    async def hasty(self: Assembler, seen: Look, done: ObjectInfo) -> bool:
+        await self._dispose(seen, done)
+        return await finished(self, seen, done)
 
     yield patch.object(Assembler, "_finished", hasty)
 
 
 @breakage("the sweep reads the record before it lists chunks")
 def _() -> Iterator[AbstractContextManager[Any]]:
-    tidy, look = Tidier.tidy, Records.look
+    tidy, look = tidying.tidy, Records.look
 
-    async def in_the_wrong_order(self: Tidier, file: Any) -> None:
-        seen = await look(self._records, file)
+    async def in_the_wrong_order(tools: Tools, file: Any) -> bool:
+        seen = await look(tools.records, file)
 
         async def before(name: Any, known: Look | None = None) -> Look:
             return seen
 
-        with patch.object(self._records, "look", before):
-            await tidy(self, file)
+        with patch.object(tools.records, "look", before):
+            return await tidy(tools, file)
 
-    yield patch.object(Tidier, "tidy", in_the_wrong_order)
+    yield patch.object(handling, "tidy", in_the_wrong_order)
+    yield patch.object(sweeping, "tidy", in_the_wrong_order)
 
 
 @breakage(
@@ -481,8 +482,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
     async def whichever(self: FileReader, state: FileState, piece: Extent) -> Any:
         seen = await self._records.look(state.file)
-        session = seen.record.session if seen.record else ""
-        return await plan(self, replace(state, session=session or state.session), piece)
+        return await plan(self, replace(state, session=seen.record.session or state.session), piece)
 
     yield patch.object(FileReader, "_plan", whichever)
 

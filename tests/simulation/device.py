@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from libs.common.files.extents import Extent
+from libs.common.files.pins import NO_PIN, Pin
 from libs.common.problems import Kind
 from libs.common.storage import LEASE
+from libs.common.uploads.cancelling import cancel
 from libs.common.uploads.layout import FileId
 from libs.common.uploads.payload import Payload
-from libs.common.uploads.pins import NO_PIN, Pin
 from libs.common.uploads.states import FileState
 from libs.common.uploads.writing import Ack, Chunk
 from tests.simulation.fleet import Fleet, IngestNode, Site
@@ -265,7 +266,7 @@ class Device:
             answer = await self.desk.ask(
                 node,
                 f"cancel {self.file.filename}, life {life}",
-                lambda node=node, pin=pin: node.canceller.cancel(self.file, pin),  # type: ignore[misc]
+                lambda node=node, pin=pin: cancel(node.tools, self.file, pin),  # type: ignore[misc]
                 lambda _: oracle.cancel_answered(life),
                 bound=pin.match is not None,
             )

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from libs.common.bus import Poison
 from libs.common.bus.events import Event
 from libs.common.storage import Buckets, ObjectNotFound, StoreUnavailable, UploadNotFound
-from libs.common.uploads.cancelling import Canceller
 from libs.common.uploads.reading import FileReader
 from libs.common.uploads.sweeping import Ages, store_time
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.writing import ChunkWriter
 from services.assembler.handling import Assembler, Outpaced
 from services.assembler.worker import Worker
@@ -53,6 +53,7 @@ class Node:
         self.stores = [SimStore(site, self.process, bucket) for bucket in (site.temp, site.perm)]
         self.buckets = Buckets(*self.stores)
         self.bus = SimBus(site.broker, self.process)
+        self.tools = Tools(self.buckets, self.bus, self.clock)
 
 
 class IngestNode(Node):
@@ -60,8 +61,7 @@ class IngestNode(Node):
 
     def __init__(self, site: Site, name: str, views: int) -> None:
         super().__init__(site, name)
-        self.writer = ChunkWriter(self.buckets, self.bus, self.clock, views=views)
-        self.canceller = Canceller(self.buckets, self.bus, self.clock)
+        self.writer = ChunkWriter(self.tools, views=views)
         self.reader = FileReader(self.buckets, self.clock)
 
 
@@ -109,7 +109,7 @@ class Fleet:
         node.process.run(main(node))
 
     async def _assemble(self, node: Node) -> None:
-        assembler = Assembler(node.buckets, node.bus, node.clock, self._ages.stale)
+        assembler = Assembler(node.tools, self._ages.stale)
         handle = assembler.handle
 
         async def watched(event: Event) -> None:

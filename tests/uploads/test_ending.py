@@ -7,10 +7,12 @@ import pytest
 
 from libs.common.bus.events import FileCompleted, FileRejected, PartialFileMoved
 from libs.common.files.extents import Extent
+from libs.common.files.pins import Pin
 from libs.common.problems import Kind
 from libs.common.storage import LEASE, list_all
+from libs.common.uploads.cancelling import cancel
 from libs.common.uploads.layout import rejected_prefix
-from libs.common.uploads.pins import Pin
+from libs.common.uploads.parking import park
 from libs.common.uploads.records import SLACK
 from libs.common.uploads.runs import UNNAMED
 from libs.common.uploads.sweeping import Need, store_time
@@ -64,7 +66,7 @@ class TestParking:
 
     async def test_an_upload_that_is_not_stale_is_left_alone(self, world: World, node: Node) -> None:
         await upload_gap(world)
-        assert await node.parker.park(FILE, 3600.0)
+        assert await park(node.tools, FILE, 3600.0)
         assert await runs(world) == []
 
     async def test_an_upload_whose_bytes_are_all_there_is_finished_instead(self, world: World, node: Node) -> None:
@@ -78,7 +80,7 @@ class TestParking:
         """A sweep takes runs that no record names for garbage once they are old."""
         await upload_gap(world)
         node.hooks.on("put", "partials/", lambda: world.clock.sleep(UNNAMED))
-        assert not await node.parker.park(FILE, -1e9)
+        assert not await park(node.tools, FILE, -1e9)
         assert (await world.record()).runs == ()
         await node.park()
         assert await runs(world) == [Extent(0, 11), Extent(0, 11), Extent(13, 20), Extent(13, 20)]
@@ -88,7 +90,7 @@ class TestParking:
     async def test_an_upload_whose_runs_take_hours_to_write_is_parked(self, world: World, node: Node) -> None:
         await upload_gap(world)
         node.hooks.on("put", "partials/", lambda: world.clock.sleep(3 * 3600.0))
-        assert await node.parker.park(FILE, -1e9)
+        assert await park(node.tools, FILE, -1e9)
         assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
 
     async def test_wherever_a_parker_dies_no_byte_is_lost(self, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ class TestDeleting:
 
     async def test_one_that_names_another_upload_is_refused(self, world: World, node: Node) -> None:
         await upload_gap(world)
-        with_pin = node.canceller.cancel(FILE, Pin(match=frozenset({"another"})))
+        with_pin = cancel(node.tools, FILE, Pin(match=frozenset({"another"})))
         await refused(Kind.PRECONDITION_FAILED, with_pin)
         assert (await node.reader.state(FILE)).offset == 11
 
@@ -185,10 +187,10 @@ class TestRejecting:
     async def test_a_delete_is_pinned_to_the_upload_that_was_rejected(self, world: World, node: Node) -> None:
         session = (await node.send_all(DATA, declared=WRONG)).session
         await node.work()
-        await refused(Kind.PRECONDITION_FAILED, node.canceller.cancel(FILE, Pin(match=frozenset({"another"}))))
+        await refused(Kind.PRECONDITION_FAILED, cancel(node.tools, FILE, Pin(match=frozenset({"another"}))))
         assert await list_all(world.perm, rejected_prefix(FILE))
         for _ in range(2):
-            await node.canceller.cancel(FILE, Pin(match=frozenset({session})))
+            await cancel(node.tools, FILE, Pin(match=frozenset({session})))
 
     async def test_bytes_that_took_long_to_copy_are_copied_again(self, world: World, node: Node) -> None:
         """A sweep takes copies that no record names for garbage once they are old."""

@@ -1,9 +1,8 @@
 """What an assembler remembers of parts, and what becomes of it when it is wrong."""
 
 from libs.common.bus.events import ChunkReceived
-from libs.common.storage import PartInfo
-from libs.common.uploads.known import KnownParts
 from libs.common.uploads.layout import file_key
+from libs.common.uploads.recent import Recent
 from tests.uploads.uploads import DATA, TOTAL
 from tests.uploads.world import FILE, PART, Node, World, content
 
@@ -24,9 +23,9 @@ async def test_parts_that_another_process_assembled_are_found_once_all_bytes_are
     await node.send_all(DATA)
     here, there = world.node(), world.node()
     for assembler, part in ((here, 0), (there, 1)):
-        while not await assembler.maker.advance(FILE, [part], told_all=False):
+        while not await assembler.maker.add(FILE, [part]):
             pass
-    while not await here.maker.advance(FILE, [2]):
+    while not await here.maker.finish(FILE):
         pass
     assert await world.final() == DATA
     assert here.hooks.count("put_part") + there.hooks.count("put_part") == 3
@@ -44,26 +43,23 @@ async def test_an_upload_that_is_known_but_purged_is_begun_again(world: World, n
     assert await world.final() == DATA
 
 
-def test_it_stays_small() -> None:
-    known = KnownParts(limit=6)
-    for upload in ("a", "b", "c"):
-        known.keep(upload, {part: PartInfo(part + 1, PART, "etag") for part in range(2)})
-    assert [known.of(upload) is not None for upload in ("a", "b", "c")] == [False, True, True]
-
-
-def test_the_parts_of_one_upload_are_known_however_many_they_are() -> None:
-    known = KnownParts(limit=6)
-    known.keep("a", {part: PartInfo(part + 1, PART, "etag") for part in range(20)})
-    assert len(known.of("a") or {}) == 20
-
-
-async def test_it_forgets_a_file_that_is_complete(world: World, node: Node) -> None:
+async def test_parts_whose_events_come_in_any_order_make_the_file_though_no_event_says_that_all_are_there(
+    world: World, node: Node
+) -> None:
+    """Two replicas of ingest, each of which knows of some chunks."""
+    other, assembler = world.node(), world.node()
     await node.send(0, DATA[:8], TOTAL)
-    while not await node.maker.advance(FILE):
-        pass
-    upload = (await world.record()).assembly
-    assert node.maker._known.of(upload)
-    await node.send(8, DATA[8:], TOTAL)
-    await node.maker.advance(FILE)
+    await other.send(16, DATA[16:], TOTAL)
+    await node.send(8, DATA[8:16], TOTAL)
+    told = world.told(ChunkReceived)
+    assert not any(event.data.is_last for event in told)
+    for event in told:
+        await assembler.assembler.handle(event)
     assert await world.final() == DATA
-    assert node.maker._known.of(upload) is None
+
+
+def test_a_memory_stays_small() -> None:
+    known = Recent[str, int](limit=2)
+    for number, key in enumerate("abc"):
+        known.keep(key, number)
+    assert [known.get(key) for key in "abc"] == [None, 1, 2]

@@ -6,10 +6,11 @@ import hashlib
 import pytest
 
 from libs.common.bus.events import FileCompleted
+from libs.common.files.pins import NO_PIN, Pin
 from libs.common.problems import Kind
 from libs.common.storage import LEASE, StoreUnavailable
+from libs.common.uploads.cancelling import end, settle
 from libs.common.uploads.layout import file_key
-from libs.common.uploads.pins import NO_PIN, Pin
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import DATE, SLACK
 from libs.common.uploads.sweeping import store_time
@@ -131,10 +132,10 @@ async def test_a_file_that_is_made_while_its_upload_is_deleted_does_not_come_bac
     gate = assembler.hooks.hold("put", "files/")
     working = asyncio.create_task(assembler.work())
     await gate.reached.wait()
-    ending = await node.canceller.end(FILE, NO_PIN)
+    ending = await end(node.tools, FILE, NO_PIN)
     gate.opened.set()
     await working
-    await node.canceller.settle(ending)
+    await settle(node.tools, ending)
     await refused(Kind.NOT_FOUND, node.reader.state(FILE))
     await node.send_all(OTHER)
     await node.work()
@@ -242,7 +243,7 @@ async def test_a_record_that_is_being_removed_is_not_taken_over(world: World, no
     seen = await node.records.look(FILE)
     ended = await node.records.delete_file(seen, state="closed", session="")
     assert ended
-    until = ended.store_time(world.clock.monotonic()) + 30.0
+    until = ended.now + 30.0
     await node.records.change(ended, removing=until)
     await world.node().send(0, OTHER[:4], 12)
     opened = await node.records.look(FILE)

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.common.files.extents import Extent
+from libs.common.files.pins import NO_PIN
 from libs.common.problems import Kind
 from libs.common.storage import LEASE, ObjectNotFound
+from libs.common.uploads.cancelling import end
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.pins import NO_PIN
 from libs.common.uploads.states import FileState
 from tests.uploads.uploads import DATA, OTHER, TOTAL, upload_gap
 from tests.uploads.world import FILE, Node, World, refused
@@ -101,7 +102,7 @@ async def test_bytes_of_a_file_that_took_its_place_are_not_given(world: World, n
 
 async def test_a_name_is_not_found_only_once_no_replica_can_acknowledge_a_chunk_of_it(world: World, node: Node) -> None:
     await node.send(0, DATA[:4], TOTAL)
-    await node.canceller.end(FILE, NO_PIN)  # and its answer comes a lease later
+    await end(node.tools, FILE, NO_PIN)  # and its answer comes a lease later
     began = world.clock.now
     await refused(Kind.NOT_FOUND, world.node().reader.state(FILE))
     assert world.clock.now - began >= LEASE
@@ -115,6 +116,6 @@ async def test_a_file_that_is_deleted_while_its_status_is_asked_for_is_not_shown
     gate = reader.hooks.hold("stat", "files/", when="after")
     asking = asyncio.create_task(reader.reader.state(FILE))
     await gate.reached.wait()
-    await node.canceller.end(FILE, NO_PIN)
+    await end(node.tools, FILE, NO_PIN)
     gate.opened.set()
     await refused(Kind.NOT_FOUND, asking)

@@ -4,8 +4,8 @@ import asyncio
 from contextlib import suppress
 
 from libs.common.storage import LEASE, StoreUnavailable
+from libs.common.storage.turns import MOST, Turns
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.turns import MOST, Turns
 from libs.common.uploads.writing import Ack
 from tests.uploads.world import Node, VirtualClock, World
 

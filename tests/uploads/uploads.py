@@ -24,7 +24,7 @@ async def upload_gap(world: World) -> None:
     node = world.node()
     await node.send(0, DATA[:6], TOTAL)
     await node.send(6, DATA[6:11], TOTAL)
-    await node.maker.advance(FILE)
+    await node.maker.finish(FILE)
     await node.send(13, DATA[13:], TOTAL)
 
 
@@ -35,7 +35,7 @@ async def upload_all(world: World) -> None:
 async def upload_wrong(world: World) -> None:
     node = world.node()
     await node.send_all(DATA, 7, declared=WRONG)
-    await node.maker.advance(FILE)
+    await node.maker.finish(FILE)
 
 
 async def finish_upload(world: World) -> None:

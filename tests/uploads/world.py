@@ -17,19 +17,20 @@ from libs.common.bus.events import Event, SessionData, SessionStalled, subject
 from libs.common.bus.memory import MemoryBus
 from libs.common.clock import Clock
 from libs.common.files.extents import Extent
+from libs.common.files.pins import NO_PIN, Pin
 from libs.common.problems import Kind, Problem
 from libs.common.storage import Buckets, list_all, read
 from libs.common.storage.filesystem import FilesystemStore
 from libs.common.uploads.assembling import Assembler as Maker
-from libs.common.uploads.cancelling import Canceller
+from libs.common.uploads.cancelling import cancel
 from libs.common.uploads.layout import FileId, chunk_key, file_key
-from libs.common.uploads.parking import Parker
+from libs.common.uploads.parking import park
 from libs.common.uploads.payload import Payload
-from libs.common.uploads.pins import NO_PIN, Pin
 from libs.common.uploads.reading import FileReader
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records
 from libs.common.uploads.sweeping import Ages
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.writing import Ack, Chunk, ChunkWriter
 from services.assembler.handling import Assembler
 from services.janitor.sweeping import Janitor
@@ -89,7 +90,7 @@ class World:
     async def record(self, file: FileId = FILE) -> Record:
         """The record of a name that has one."""
         record = (await self.look(file)).record
-        assert record
+        assert record.state != "none"
         return record
 
     async def keys(self) -> list[str]:
@@ -158,13 +159,12 @@ class Node:
     def __init__(self, world: World, clock: Clock, limit: int) -> None:
         self.hooks = Hooks()
         self.buckets = buckets = self.hooks.over(world.buckets)
-        self.records = Records(buckets, clock)
-        self.writer = ChunkWriter(buckets, world.bus, clock, views=limit)
-        self.canceller = Canceller(buckets, world.bus, clock)
+        self.tools = Tools(buckets, world.bus, clock)
+        self.records = self.tools.records
+        self.writer = ChunkWriter(self.tools, views=limit)
         self.reader = FileReader(buckets, clock)
-        self.maker = Maker(buckets, world.bus, clock)
-        self.parker = Parker(buckets, world.bus, clock)
-        self.assembler = Assembler(buckets, world.bus, clock, STALE)
+        self.maker = Maker(self.tools)
+        self.assembler = Assembler(self.tools, STALE)
         self.janitor = Janitor(buckets, world.bus, clock, AGES)
 
     async def send(
@@ -189,11 +189,11 @@ class Node:
         return ack
 
     async def cancel(self, file: FileId = FILE) -> None:
-        await self.canceller.cancel(file, NO_PIN)
+        await cancel(self.tools, file, NO_PIN)
 
     async def park(self, file: FileId = FILE) -> None:
         """Park whatever its age."""
-        await self.parker.park(file, -1e9)
+        await park(self.tools, file, -1e9)
 
     async def work(self, file: FileId = FILE) -> None:
         """What the assembler does when an event says to look at a name: advance it, and tidy."""

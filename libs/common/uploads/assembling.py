@@ -1,15 +1,11 @@
-"""Making a file of durable bytes: assemble what is full, finish what is complete. Repeatable after any crash."""
+"""Making a file of durable bytes: put full parts, then make the file. Repeatable after any crash."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
-from libs.common.bus import EventBus
-from libs.common.clock import Clock
 from libs.common.storage import (
     LEASE,
-    Buckets,
     ConditionFailed,
-    Fence,
     FenceExpired,
     KeyTaken,
     ObjectInfo,
@@ -20,12 +16,13 @@ from libs.common.storage import (
     UploadNotFound,
     list_all,
 )
-from libs.common.uploads.known import KnownParts
+from libs.common.uploads.folders import TAKEN
 from libs.common.uploads.layout import FileId, chunks_prefix, file_key, runs_prefix
 from libs.common.uploads.outcomes import About, completed, metadata
+from libs.common.uploads.recent import Recent
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import SLACK, Look, Records, session_of
-from libs.common.uploads.rejecting import Rejecter
+from libs.common.uploads.records import SLACK, Look, session_of
+from libs.common.uploads.rejecting import reject
 from libs.common.uploads.stock import (
     Source,
     Stock,
@@ -38,244 +35,205 @@ from libs.common.uploads.stock import (
     stream,
     take_stock,
 )
-from libs.common.uploads.watch import UNWATCHED, Watch
+from libs.common.uploads.tools import Tools
 
 CONTRADICTS = "Two requests stored different bytes for one range."
 BEYOND = "Bytes were stored beyond the total size."
 MISMATCH = "The bytes did not match the declared Repr-Digest."
-FOLDER = "The store refuses the name: it is a folder of another file, or a file is a folder of it."
 
 
 class Assembler:
-    """Turns durable bytes into files."""
+    """Turns durable bytes into files. Each step returns whether it is done, or waits for bytes; else call it again:
+    another process was faster. Each raises StoreUnavailable, ObjectNotFound and UploadNotFound: likewise."""
 
-    def __init__(self, buckets: Buckets, bus: EventBus, clock: Clock, watch: Watch = UNWATCHED) -> None:
-        self._buckets = buckets
-        self._bus = bus
-        self._clock = clock
-        self._watch = watch
-        self._records = Records(buckets, clock)
-        self._rejecter = Rejecter(buckets, bus, clock, self._records, watch)
-        self._known = KnownParts()
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._buckets = tools.buckets
+        self._records = tools.records
+        self._put_here = Recent[str, set[int]]()  # parts that this process put into a multipart upload
 
-    async def advance(self, file: FileId, hint: Sequence[int] | None = None, *, told_all: bool = True) -> bool:
-        """Assemble the parts of the hint (or every part that is full), and finish the file if nothing is missing.
-        `told_all`: whether all bytes are said to be there. Whether it is done, or waits for bytes; else call it again:
-        another process was faster. Raises StoreUnavailable, ObjectNotFound and UploadNotFound: likewise."""
+    async def add(self, file: FileId, parts: Sequence[int]) -> bool:
+        """Put parts that an event calls full into the multipart upload, and make the file once this process has put
+        all of them. An event says where to look, never what is there. A part that is put again is the same."""
         seen = await self._records.look(file)
         record = seen.record
-        if not record or record.state != "open":
+        if record.state != "open":
             return True
-        with self._watch.step("assemble"):
-            if record.is_single:
-                return await self._make(seen.file, record, {})
-            return await self._advance_parts(seen, record, hint, told_all=told_all)
+        if record.is_single or (not record.assembly and record.parked_at is not None):
+            return await self.finish(file)
+        if not record.assembly:
+            return await self._begin(seen)
+        sources = runs_of(self._buckets, record)
+        for part in parts:
+            sources += await chunks_of_part(self._buckets.temp, file, record.session, part)
+        full = full_parts(record, coverage(sources), parts)
+        try:
+            with self._tools.watch.step("assemble"):
+                await self._put_parts(seen, full, sources)
+        except UploadNotFound:
+            return await self.finish(file)
+        here = self._put_here.get(record.assembly) or set()
+        self._put_here.keep(record.assembly, here.union(full))
+        return record.total_size is None or len(here.union(full)) < record.part_count or await self.finish(file)
+
+    async def finish(self, file: FileId) -> bool:
+        """Put every full part that is lacking, and make the file if nothing is missing."""
+        seen = await self._records.look(file)
+        record = seen.record
+        if record.state != "open":
+            return True
+        stock = await take_stock(self._buckets, file, record, every=True)
+        if record.is_single:
+            return await self._make(seen, stock, [])
+        with self._tools.watch.step("assemble"):
+            full = full_parts(record, stock.durable, record.parts_of(*stock.durable))
+            if not record.assembly:
+                waits = not full or (record.parked_at is not None and len(full) < record.part_count)
+                return waits or await self._begin(seen)
+            there = await self._parts(seen)
+            if there is None:
+                return False
+            there += await self._put_parts(seen, set(full) - {part.number - 1 for part in there}, stock.sources)
+        if record.total_size is None or len(there) < record.part_count:
+            return True
+        return await self._make(seen, stock, sorted(there, key=lambda part: part.number))
 
     # -- a file of many parts
 
-    async def _advance_parts(self, seen: Look, record: Record, hint: Sequence[int] | None, *, told_all: bool) -> bool:
-        known = self._known.of(record.assembly)
-        parts = known if known is not None and hint is not None else None
-        if parts is not None and told_all and not {*parts, *(hint or ())}.issuperset(range(record.part_count)):
-            parts = None  # another process assembled, or none did
-        sources = await self._sources(seen, record, hint if parts is not None else None, parts or {})
-        full = full_parts(record, coverage(sources), _touched(record, sources) - (parts or {}).keys())
-        if parts is None:
-            if not record.assembly:
-                if not full or (record.parked_at is not None and len(full) < record.part_count):
-                    return True  # what is parked is assembled when the device has sent the rest
-                return await self._begin_assembly(seen, record)
-            parts = await self._listed(seen, record)
-            if parts is None:
-                return False
-        return await self._add_parts(seen, record, parts, [part for part in full if part not in parts], sources)
-
-    async def _sources(
-        self, seen: Look, record: Record, hint: Sequence[int] | None, parts: dict[int, PartInfo]
-    ) -> list[Source]:
-        """A hint says where to look, never what is there."""
-        if hint is None:
-            return (await take_stock(self._buckets, seen.file, record)).sources
-        found = runs_of(self._buckets, record)
-        for part in hint:
-            if part not in parts and (record.total_size is None or part < record.part_count):
-                found += await chunks_of_part(self._buckets.temp, seen.file, record.session, part)
-        return found
-
-    async def _begin_assembly(self, seen: Look, record: Record) -> bool:
-        key = file_key(seen.file)
+    async def _begin(self, seen: Look) -> bool:
+        record, key, perm = seen.record, file_key(seen.file), self._buckets.perm
+        about = metadata(record.session, record.digest, record.labels)
         try:
-            upload = await self._buckets.perm.create_multipart(
-                key, part_size=record.part_size, content_type=record.content_type,
-                metadata=metadata(record.session, record.digest, record.labels),
-            )  # fmt: skip
+            upload = await perm.create_multipart(
+                key, part_size=record.part_size, content_type=record.content_type, metadata=about
+            )
         except KeyTaken:
-            return await self._rejecter.reject(seen, record, FOLDER)
+            return await reject(self._tools, seen, TAKEN)
+        recorded = None
         try:
             recorded = await self._records.change(seen, assembly=upload)
-        except BaseException:
-            await self._buckets.perm.abort_multipart(key, upload)
-            raise
-        if not recorded:
-            await self._buckets.perm.abort_multipart(key, upload)
+        finally:
+            if not recorded:
+                await perm.abort_multipart(key, upload)
         return False
 
-    async def _listed(self, seen: Look, record: Record) -> dict[int, PartInfo] | None:
+    async def _parts(self, seen: Look) -> list[PartInfo] | None:
         """The parts in the multipart upload. None where it is gone: completed, or purged by the store."""
         try:
-            listed = await self._buckets.perm.list_parts(file_key(seen.file), record.assembly)
+            return list(await self._buckets.perm.list_parts(file_key(seen.file), seen.record.assembly))
         except UploadNotFound:
             done = await self._records.file(seen.file)
-            if done and session_of(done) == record.session:
-                await self._finish(seen.file, record)
+            if done and session_of(done) == seen.record.session:
+                await self._close(seen)
             else:
                 await self._records.change(seen, assembly="")
             return None
-        return {part.number - 1: part for part in listed}
 
-    async def _add_parts(
-        self, seen: Look, record: Record, parts: dict[int, PartInfo], full: Sequence[int], sources: Sequence[Source]
-    ) -> bool:
-        """Put the parts that are full and lacking; finish when all are there. Parts are put only of what was listed
-        within a lease of a look, or before another one that shows the same record: parking deletes what it merged."""
-        key, upload = file_key(seen.file), record.assembly
-        if seen.expired(self._clock.monotonic()):
-            again = await self._records.look(seen.file, seen)
-            if again.etag != seen.etag:
-                return False
-        self._known.forget(upload)
-        for part in full:
-            put = body(sources, record.part_extent(part))
-            parts[part] = await self._buckets.perm.put_part(key, upload, part + 1, put)
-        self._known.keep(upload, parts)
-        if record.total_size is None or len(parts) < record.part_count:
-            return True
-        return await self._make(seen.file, record, parts)
+    async def _put_parts(self, seen: Look, parts: Iterable[int], sources: Sequence[Source]) -> list[PartInfo]:
+        put, key, record = self._buckets.perm.put_part, file_key(seen.file), seen.record
+        return [await put(key, record.assembly, n + 1, body(sources, record.part_extent(n))) for n in sorted(parts)]
 
-    # -- both
+    # -- the file
 
-    async def _make(self, file: FileId, record: Record, parts: dict[int, PartInfo]) -> bool:
+    async def _make(self, seen: Look, stock: Stock, parts: Sequence[PartInfo]) -> bool:
         """Make the file once all its bytes are there and agree. `parts`: of its multipart upload; none for a file of
         one part, which is put."""
-        stock = await take_stock(self._buckets, file, record, every=True)
+        record = seen.record
         if record.whole is None or not stock.durable.covers(record.whole):
             return True
         flaw = await _flaw(record, stock)  # parts were put as they came, of any source
-        computed = await self._sha256(record, stock.sources)
-        ready = await self._right(file, record)
-        if not ready:
+        computed = await self._computed(record, stock.sources)
+        right = await self._right(seen)
+        if not right:
             return False
-        if flaw:
-            return await self._rejecter.reject(ready, record, flaw)
-        if computed != record.digest:
-            return await self._rejecter.reject(ready, record, MISMATCH, computed)
+        if flaw or computed != record.digest:
+            return await reject(self._tools, right, flaw or MISMATCH, "" if flaw else computed)
         try:
-            with self._watch.step("finish"):
-                await self._put(file, record, parts, stock.sources, ready.fence)
+            with self._tools.watch.step("finish"):
+                await self._put(right, parts, stock.sources)
         except KeyTaken:
-            return await self._rejecter.reject(ready, record, FOLDER)
+            return await reject(self._tools, right, TAKEN)
         except (StoreFull, StoreRefused):
             raise
         except (UploadNotFound, ConditionFailed, FenceExpired, StoreUnavailable):
             pass  # the file tells
-        return await self._finish(file, record)
+        return await self._close(right)
 
-    async def _put(
-        self, file: FileId, record: Record, parts: dict[int, PartInfo], sources: Sequence[Source], fence: Fence
-    ) -> None:
-        key, perm = file_key(file), self._buckets.perm
+    async def _put(self, right: Look, parts: Sequence[PartInfo], sources: Sequence[Source]) -> None:
+        key, perm, record = file_key(right.file), self._buckets.perm, right.record
         if not record.is_single:
-            ordered = [parts[part] for part in sorted(parts)]
-            await perm.complete_multipart(key, record.assembly, ordered, absent=True, fence=fence)
+            await perm.complete_multipart(key, record.assembly, parts, absent=True, fence=right.fence)
             return
         content = stream(sources, record.part_extent(0)) if record.total_size else b""
         await perm.put(
-            key, content, absent=True, fence=fence, content_type=record.content_type,
+            key, content, absent=True, fence=right.fence, content_type=record.content_type,
             metadata=metadata(record.session, record.digest, record.labels),
         )  # fmt: skip
 
-    async def _sha256(self, record: Record, sources: Sequence[Source]) -> str:
+    async def _computed(self, record: Record, sources: Sequence[Source]) -> str:
         """The digest of the bytes in hex where one is declared, else empty. Raises ObjectNotFound where they moved."""
-        if not record.digest:
-            return ""
-        digest = hashlib.sha256()
-        for part in range(record.part_count):
-            async for block in stream(sources, record.part_extent(part)).blocks():
-                digest.update(block)
-        return digest.hexdigest()
+        return await _sha256(stream(sources, record.whole).blocks()) if record.digest and record.whole else ""
 
-    async def _right(self, file: FileId, record: Record) -> Look | None:
+    async def _right(self, seen: Look) -> Look | None:
         """A look that shows the right to make the file, once a delete that was announced is over. None where the upload
         is not any more what it was."""
         while True:
-            seen = await self._records.look(file)
-            now = seen.record
-            if not now or now.state != "open" or _aim(now) != _aim(record):
+            again = await self._records.look(seen.file)
+            if again.record.state != "open" or _aim(again.record) != _aim(seen.record):
                 return None
-            wait = now.quiet - seen.store_time(self._clock.monotonic())
-            if wait < 0:
-                return seen
-            await self._clock.sleep(wait + 0.01)
+            if not await again.waited(again.record.quiet):
+                return again
 
-    async def _finish(self, file: FileId, made: Record) -> bool:
-        """Complete is what has a file of its own after the quiet time, on a record that did not change since. `made`:
-        a record of the upload that the file was made of, by this process or another one."""
-        seen = await self._records.look(file)
+    async def _close(self, made: Look) -> bool:
+        """Complete is what has a file of its own after the quiet time, on a record that did not change since. `made`
+        shows the upload that the file was made of, by this process or another one."""
+        seen = await self._records.look(made.file) if made.expired else made
         record = seen.record
-        if not record or (record.state, record.session) != ("open", made.session):
+        if (record.state, record.session) != ("open", made.record.session):
             return True
-        if seen.store_time(self._clock.monotonic()) <= record.quiet:
+        if seen.now <= record.quiet:
             return False
-        done = await self._records.file(file)
+        done = await self._records.file(made.file)
         if not done:
             return False
         if session_of(done) != record.session:
             # Left by a whole file at once that was not acknowledged, or by a process that died.
             await self._records.delete_file(seen)
             return False
-        if record.digest != done.metadata.get("digest", "") and await self._file_sha256(done) != record.digest:
-            return await self._rejecter.reject(seen, record, MISMATCH)  # it was declared while the file was made
-        return await self._finished(seen, record, done)
+        if record.digest != done.metadata.get("digest", ""):  # it was declared while the file was made
+            async with self._buckets.perm.get(done.key, etag=done.etag) as blocks:
+                if await _sha256(blocks) != record.digest:
+                    return await reject(self._tools, seen, MISMATCH)
+        return await self._finished(seen, done)
 
-    async def _file_sha256(self, done: ObjectInfo) -> str:
-        digest = hashlib.sha256()
-        async with self._buckets.perm.get(done.key, etag=done.etag) as blocks:
-            async for block in blocks:
-                digest.update(block)
-        return digest.hexdigest()
-
-    async def _finished(self, seen: Look, record: Record, done: ObjectInfo) -> bool:
+    async def _finished(self, seen: Look, done: ObjectInfo) -> bool:
         """The file is there: say so in the record, tell it, then delete what it replaces, the record last."""
-        now = seen.store_time(self._clock.monotonic())
-        closed = await self._records.change(
-            seen, state="closed", file=record.session, session="", removing=now + LEASE + SLACK,
-            runs=(), assembly="", aborts=record.uploads, parked_at=None,
-        )  # fmt: skip
+        record, now = seen.record, seen.now
+        closing = record.closing(file=record.session, removing=now + LEASE + SLACK)
+        closed = await self._records.change(seen, **closing)
         if not closed:
             return False
-        self._known.forget(record.assembly)
-        event = completed(seen.file, About.of(done), "/hiper/assembler")
-        self._bus.publish(event)
-        self._watch.told(event)
-        with self._watch.step("clean_up"):
-            await self._dispose(seen.file, record, done)
+        self._tools.tell(completed(seen.file, About.of(done), "/hiper/assembler"))
+        with self._tools.watch.step("clean_up"):
+            await self._dispose(seen, done)
         if record.kept:  # it is what names the rejected bytes
             await self._records.change(closed, removing=0.0)
         else:
             await self._records.delete_announced(closed, now)
         return True
 
-    async def _dispose(self, file: FileId, record: Record, done: ObjectInfo) -> None:
+    async def _dispose(self, seen: Look, done: ObjectInfo) -> None:
         """Delete chunks and runs, abort multipart uploads. If this process dies here, a sweep deletes the rest."""
-        chunks = await list_all(self._buckets.temp, chunks_prefix(file, record.session))
+        temp, perm, record = self._buckets.temp, self._buckets.perm, seen.record
+        chunks = await list_all(temp, chunks_prefix(seen.file, record.session))
         if chunks:
-            self._watch.finalized(done.modified - max(info.modified for info in chunks))
-            await self._buckets.temp.delete_many([info.key for info in chunks])
+            self._tools.watch.finalized(done.modified - max(info.modified for info in chunks))
+            await temp.delete_many([info.key for info in chunks])
         if record.runs:
-            runs = await list_all(self._buckets.perm, runs_prefix(file, record.session))
-            await self._buckets.perm.delete_many([info.key for info in runs])
+            runs = await list_all(perm, runs_prefix(seen.file, record.session))
+            await perm.delete_many([info.key for info in runs])
         for upload in record.uploads:
-            await self._buckets.perm.abort_multipart(file_key(file), upload)
+            await perm.abort_multipart(file_key(seen.file), upload)
 
 
 async def _flaw(record: Record, stock: Stock) -> str:
@@ -285,12 +243,14 @@ async def _flaw(record: Record, stock: Stock) -> str:
     return CONTRADICTS if await contradicting(stock.sources) else ""
 
 
+async def _sha256(blocks: AsyncIterator[bytes]) -> str:
+    """In hex."""
+    digest = hashlib.sha256()
+    async for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def _aim(record: Record) -> tuple[str, str, str]:
     """What the right to make a file rests on."""
     return record.session, record.assembly, record.digest
-
-
-def _touched(record: Record, sources: Sequence[Source]) -> set[int]:
-    """Numbers of the parts that the sources lie in."""
-    size = record.part_size
-    return {n for s in sources for n in range(s.extent.start // size, -(-s.extent.end // size))}

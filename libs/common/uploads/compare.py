@@ -6,7 +6,7 @@ from libs.common.files.extents import Extent
 from libs.common.problems import Kind, Problem
 from libs.common.storage import ObjectInfo, ObjectStore
 from libs.common.uploads.payload import Payload
-from libs.common.uploads.stock import Piece, Source, coverage, plan, read_pieces
+from libs.common.uploads.stock import Piece, Source, plan, read_pieces
 
 
 async def refuse_difference(payload: Payload, sources: Sequence[Source], known: Mapping[Extent, str]) -> None:
@@ -15,12 +15,9 @@ async def refuse_difference(payload: Payload, sources: Sequence[Source], known: 
 
     `known`: SHA-256 digests in hex of extents of the payload; an object of such an extent and digest is not read.
     """
-    stored = coverage(sources)
-    gaps = stored.missing(payload.extent)
-    for run in _between(payload.extent, gaps):
-        for piece in plan(sources, run) or ():
-            if not await _same(payload, piece, known):
-                raise conflict(piece.extent)
+    for piece in plan(sources, payload.extent):
+        if not await _same(payload, piece, known):
+            raise conflict(piece.extent)
 
 
 async def refuse_difference_from_file(perm: ObjectStore, file: ObjectInfo, payload: Payload) -> None:
@@ -40,12 +37,6 @@ def conflict(extent: Extent) -> Problem:
         start=extent.start,
         end=extent.end - 1,
     )
-
-
-def _between(extent: Extent, gaps: Sequence[Extent]) -> list[Extent]:
-    edges = [extent.start, *(edge for gap in gaps for edge in gap), extent.end]
-    runs = [Extent(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    return [run for run in runs if run.length]
 
 
 async def _same(payload: Payload, piece: Piece, known: Mapping[Extent, str]) -> bool:

@@ -9,30 +9,35 @@ from libs.common.files.labels import from_metadata
 from libs.common.problems import Kind, Problem
 from libs.common.storage import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
 from libs.common.uploads.layout import FileId, file_key
-from libs.common.uploads.recent import RecentFiles
-from libs.common.uploads.record import Record
+from libs.common.uploads.recent import Recent
 from libs.common.uploads.records import Look, Records, session_of
 from libs.common.uploads.states import FileState, State
-from libs.common.uploads.stock import Piece, chunks_of_part, plan, read_pieces, runs_of, take_stock
+from libs.common.uploads.stock import Piece, chunks_of_part, coverage, planned, read_pieces, runs_of, take_stock
 
 _TRIES = 6  # how often a name may change while it is looked at
 _MOVES = 3  # how often the bytes may move while they are read
 
 
 class FileReader:
-    """Answers for files: state and bytes."""
+    """Answers for files: state and bytes.
+
+    It remembers complete files, so that a range of one costs one store call. A complete file ends by a DELETE alone,
+    which is answered a lease after its swap. So within a lease of a look the file is there for every reader that asks
+    before that answer, and a reader that asks after it meets no look from before the swap. What is read is the object
+    of that look: its etag goes with the request."""
 
     def __init__(self, buckets: Buckets, clock: Clock) -> None:
         self._buckets = buckets
         self._clock = clock
         self._records = Records(buckets, clock)
-        self._recent = RecentFiles(clock)
+        self._recent = Recent[FileId, tuple[Look, FileState]]()
 
     async def state(self, file: FileId) -> FileState:
         """What was true at some moment since the call, or is a complete file seen within a lease. Raises the problems
         NOT_FOUND and REJECTED, and StoreUnavailable."""
-        if known := self._recent.within_lease(file):
-            return known
+        known = self._recent.get(file)
+        if known and not known[0].expired:
+            return known[1]
         for _ in range(_TRIES):
             seen = await self._records.look(file)
             if found := await self._state(seen):
@@ -46,24 +51,24 @@ class FileReader:
     async def _state(self, seen: Look) -> FileState | None:
         """None: look again."""
         record = seen.record
-        if record is None:
+        if record.state == "none":
             return await self._without_record(seen)
         if record.state == "open":
-            return await self._in_progress(seen, record)
+            return await self._in_progress(seen)
         if record.file:
             done = await self._records.file(seen.file)
             return self._complete(seen, done) if done and session_of(done) == record.file else None
         # Until a lease has passed a replica may acknowledge on an older look.
-        await self._clock.sleep(seen.calm_in(self._clock.monotonic()))
-        raise self._refusal(seen.file, record)
+        await self._clock.sleep(seen.calm_in)
+        raise self._refusal(seen)
 
     async def _without_record(self, seen: Look) -> FileState | None:
         """The file is the truth, if there is no record when it was seen either: it may be on its way out."""
         done = await self._records.file(seen.file)
         if not done:
-            raise self._refusal(seen.file, None)
+            raise self._refusal(seen)
         again = await self._records.look(seen.file)
-        if again.record or seen.expired(self._clock.monotonic()):
+        if again.etag or seen.expired:
             return None
         return self._complete(seen, done)
 
@@ -75,10 +80,11 @@ class FileReader:
             content_type=done.content_type, labels=from_metadata(done.metadata),
             sha256=done.metadata.get("digest", ""), etag=done.etag,
         )  # fmt: skip
-        self._recent.remember(seen, found)
+        self._recent.keep(seen.file, (seen, found))
         return found
 
-    async def _in_progress(self, seen: Look, record: Record) -> FileState | None:
+    async def _in_progress(self, seen: Look) -> FileState | None:
+        record = seen.record
         stock = await take_stock(self._buckets, seen.file, record)
         again = await self._records.look(seen.file, seen)
         if again.etag != seen.etag:
@@ -91,14 +97,14 @@ class FileReader:
             part_size=record.part_size, content_type=record.content_type, labels=record.labels,
         )  # fmt: skip
 
-    def _refusal(self, file: FileId, record: Record | None) -> Problem:
+    def _refusal(self, seen: Look) -> Problem:
+        file, why = seen.file, seen.record.rejected
         self._recent.forget(file)
-        if record and record.rejected:
+        if why:
             return Problem(
                 Kind.REJECTED,
-                f"{record.rejected} The bytes are kept apart for the operator; a new upload of this name starts from "
-                "byte 0.",
-                waiting_for=record.rejected,
+                f"{why} The bytes are kept apart for the operator; a new upload of this name starts from byte 0.",
+                waiting_for=why,
             )
         return Problem(Kind.NOT_FOUND, f"No file or upload named {file.filename!r} of {file.owner!r}.")
 
@@ -128,16 +134,13 @@ class FileReader:
         """From where to read bytes within one part of an upload in progress. Raises ObjectNotFound where they moved."""
         seen = await self._records.look(state.file)
         record = seen.record
-        if not record or (record.state, record.session) != ("open", state.session):
+        if (record.state, record.session) != ("open", state.session):
             raise ObjectNotFound(state.file.filename)
         part = piece.start // record.part_size
         sources = runs_of(self._buckets, record)
-        if plan(sources, piece) is None:
+        if not coverage(sources).covers(piece):
             sources += await chunks_of_part(self._buckets.temp, state.file, state.session, part)
-        pieces = plan(sources, piece)
-        if pieces is None:
-            raise ObjectNotFound(state.file.filename)
-        return pieces
+        return planned(sources, piece)
 
     async def _moved(self, state: FileState) -> FileState:
         """The same upload where it is now. Raises ObjectNotFound when it is over, and not complete."""

@@ -1,37 +1,29 @@
-"""Complete files that were looked at lately, so that a range of one costs one store call."""
+"""A memory of few things."""
 
 from collections import OrderedDict
+from typing import Generic, TypeVar
 
-from libs.common.clock import Clock
-from libs.common.uploads.layout import FileId
-from libs.common.uploads.records import Look
-from libs.common.uploads.states import FileState
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class RecentFiles:
-    """What is known of complete files; those not asked for longest are forgotten.
+class Recent(Generic[K, V]):
+    """The `limit` values that were used last."""
 
-    A complete file ends by a DELETE alone, which is answered a lease after its swap. So within a lease of a look the
-    file is there for every reader that asks before that answer, and a reader that asks after it meets no look from
-    before the swap. What is read is the object of that look: its etag goes with the request."""
-
-    def __init__(self, clock: Clock, limit: int = 1000) -> None:
-        self._clock = clock
+    def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
-        self._known: OrderedDict[FileId, tuple[Look, FileState]] = OrderedDict()
+        self._values: OrderedDict[K, V] = OrderedDict()
 
-    def within_lease(self, file: FileId) -> FileState | None:
-        known = self._known.get(file)
-        if not known or known[0].expired(self._clock.monotonic()):
-            return None
-        self._known.move_to_end(file)
-        return known[1]
+    def get(self, key: K) -> V | None:
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
 
-    def remember(self, seen: Look, state: FileState) -> None:
-        self._known[state.file] = seen, state
-        self._known.move_to_end(state.file)
-        if len(self._known) > self._limit:
-            self._known.popitem(last=False)
+    def keep(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._limit:
+            self._values.popitem(last=False)
 
-    def forget(self, file: FileId) -> None:
-        self._known.pop(file, None)
+    def forget(self, key: K) -> None:
+        self._values.pop(key, None)

@@ -8,13 +8,14 @@ from libs.common.files.extents import Extent
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import MIN_PART_SIZE, parse_run_key
 
-State = Literal["opening", "open", "closed"]
+State = Literal["none", "opening", "open", "closed"]
 
 
 class Record(BaseModel):
-    """A name that has, or just had, an upload. No record: the file in `files/` is the truth.
+    """A name that has, or just had, an upload.
 
-    `opening`: a replica wants the name, and none has looked yet whether a file is there. Without a session it is a
+    `none`: there is no record, and the file in `files/` is the truth. `opening`: a replica wants the name, and none has
+    looked yet whether a file is there. Without a session it is a
     DELETE that asks. `open`: an upload in progress. `closed`: with `file`, that session's file is complete; without,
     there is none. Times are in seconds since the epoch, by the store's clock; sizes in bytes.
     """
@@ -45,8 +46,18 @@ class Record(BaseModel):
     )
     removing: float = Field(0.0, description="Until then this record may be being deleted.")
 
-    def changed(self, version: str, changes: dict[str, Any]) -> "Record":
-        return self.model_copy(update={**changes, "version": version})
+    def changed(self, **changes: Any) -> "Record":
+        return self.model_copy(update=changes)
+
+    def closing(self, **changes: Any) -> dict[str, Any]:
+        """The changes that end its upload, and some more."""
+        ended = {"state": "closed", "session": "", "file": "", "runs": (), "assembly": "", "parked_at": None}
+        return ended | {"aborts": self.uploads} | changes
+
+    def parts_of(self, *extents: Extent) -> list[int]:
+        """Numbers of the parts that some extents lie in."""
+        size = self.part_size
+        return sorted({part for at in extents for part in range(at.start // size, -(-at.end // size))})
 
     def part_extent(self, part: int) -> Extent:
         """The bytes of part number `part`, from 0; those below the total size where that is known."""
@@ -76,6 +87,10 @@ class Record(BaseModel):
     def uploads(self) -> tuple[str, ...]:
         """Every multipart upload that it names: what is to be aborted when it ends."""
         return (*self.aborts, *([self.assembly] if self.assembly else []))
+
+
+NOTHING = Record(state="none", version="")
+OPENING = Record(state="opening", version="")  # of a process that only wants to know what is there
 
 
 class Unreadable(StoreUnavailable):

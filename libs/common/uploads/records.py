@@ -1,7 +1,7 @@
 """Looking at the record of a name, and changing it: every race has one winner, at once."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from libs.common.clock import Clock
@@ -18,7 +18,7 @@ from libs.common.storage import (
     StoreUnavailable,
 )
 from libs.common.uploads.layout import FileId, file_key, new_version, record_key
-from libs.common.uploads.record import Record, parse
+from libs.common.uploads.record import NOTHING, Record, parse
 
 # Seconds that a store may take from accepting a request to its effect, with the skew of its nodes' clocks, and a second
 # because HTTP dates are whole seconds. The only assumption about time that the store does not check itself.
@@ -33,12 +33,13 @@ class Look:
 
     `seen_at`: this process's clock, from before the look. `issued`: the store's time at `issued_at` of this process's
     clock, never too late. `written_at`: this process's clock when the store confirmed that this process had written the
-    record; None where another one wrote it, at `modified` of the store's time.
+    record; None where another one wrote it, at `modified` of the store's time. `etag`: empty where there is no record.
     """
 
     file: FileId
-    record: Record | None
+    record: Record
     etag: str
+    clock: Clock
     seen_at: float
     issued: float
     issued_at: float
@@ -50,18 +51,29 @@ class Look:
         """For a write that rests on this look."""
         return Fence(self.issued)
 
-    def expired(self, now: float) -> bool:
-        return now - self.seen_at >= LEASE
+    @property
+    def expired(self) -> bool:
+        return self.clock.monotonic() - self.seen_at >= LEASE
 
-    def store_time(self, now: float) -> float:
-        """The store's time at `now` of this process's clock: never too late."""
-        return self.issued + max(0.0, now - self.issued_at)
+    @property
+    def now(self) -> float:
+        """The store's time now: never too late."""
+        return self.issued + max(0.0, self.clock.monotonic() - self.issued_at)
 
-    def calm_in(self, now: float) -> float:
+    @property
+    def calm_in(self) -> float:
         """Seconds until a lease has passed since the record was written: then no process acts on an older look."""
         if self.written_at is not None:
-            return max(0.0, self.written_at + LEASE - now)
-        return max(0.0, self.modified + DATE + LEASE - self.store_time(now))
+            return max(0.0, self.written_at + LEASE - self.clock.monotonic())
+        return max(0.0, self.modified + DATE + LEASE - self.now)
+
+    async def waited(self, until: float) -> bool:
+        """Whether `until`, of the store's time, was to come: it has passed then, and it is time to look again."""
+        wait = until - self.now
+        if wait < 0:
+            return False
+        await self.clock.sleep(wait + 0.01)
+        return True
 
 
 class Records:
@@ -77,7 +89,7 @@ class Records:
         if it changed. Raises StoreUnavailable."""
         for _ in range(_TRIES):
             seen: Look | None = await self.read(file, known)
-            if seen and seen.record and seen.record.state == "opening":
+            if seen and seen.record.state == "opening":
                 seen = await self.settle(seen)
             if seen:
                 return seen
@@ -87,29 +99,24 @@ class Records:
         """As `look`, but an opening stays one."""
         key, seen_at = record_key(file), self._clock.monotonic()
         found = await self._temp.fetch(key, known=known.etag if known else "")
-        at = self._clock.monotonic()
+        issued, at = found.fence.issued, self._clock.monotonic()
         if found.unchanged and known:
-            return Look(
-                file, known.record, known.etag, seen_at, found.fence.issued, at, known.modified, known.written_at
-            )
+            return replace(known, seen_at=seen_at, issued=issued, issued_at=at)
         if not found.info:
-            return Look(file, None, "", seen_at, found.fence.issued, at)
+            return Look(file, NOTHING, "", self._clock, seen_at, issued, at)
         record = parse(key, found.data)
-        return Look(file, record, found.info.etag, seen_at, found.fence.issued, at, found.info.modified)
+        return Look(file, record, found.info.etag, self._clock, seen_at, issued, at, found.info.modified)
 
     async def swap(self, seen: Look, new: Record) -> Look | None:
         """Replace the record that was seen, or create it where none was; None where somebody else was faster, or it is
         too late. Raises StoreUnavailable where the store has no room or refuses."""
-        written, sent = new.changed(new_version(), {}), self._clock.monotonic()
+        written, sent, issued = new.changed(version=new_version()), self._clock.monotonic(), seen.now
+        data = written.model_dump_json().encode()
         try:
             etag = await self._temp.put(
-                record_key(seen.file),
-                written.model_dump_json().encode(),
-                absent=seen.record is None,
-                match=seen.etag,
-                fence=seen.fence,
+                record_key(seen.file), data, absent=not seen.etag, match=seen.etag, fence=seen.fence,
                 content_type="application/json",
-            )
+            )  # fmt: skip
         except FenceExpired:
             return None
         except (StoreFull, StoreRefused):
@@ -117,15 +124,13 @@ class Records:
         except (ConditionFailed, StoreUnavailable):
             # Refused by what it did itself, where the HTTP client sent it twice; or done, and the answer was lost.
             again = await self.read(seen.file)
-            return again if again.record and again.record.version == written.version else None
+            return again if again.record.version == written.version else None
         at = self._clock.monotonic()
-        return Look(seen.file, written, etag, sent, seen.store_time(sent), sent, written_at=at)
+        return Look(seen.file, written, etag, self._clock, sent, issued, sent, written_at=at)
 
     async def change(self, seen: Look, **changes: Any) -> Look | None:
         """Swap in a record that differs in some fields."""
-        if seen.record is None:
-            raise ValueError("there is no record to change")
-        return await self.swap(seen, seen.record.changed("", changes))
+        return await self.swap(seen, seen.record.changed(**changes))
 
     async def file(self, file: FileId) -> ObjectInfo | None:
         """The object in `files/`, whether or not it counts. Its metadata tells its session."""
@@ -140,14 +145,12 @@ class Records:
         done = await self.file(seen.file)
         if done:
             return await self.change(seen, state="closed", file=session_of(done), session="")
-        if not (seen.record and seen.record.session):
-            return await self.change(seen, state="closed", file="")
-        return await self.change(seen, state="open")
+        return await self.change(seen, state="open" if seen.record.session else "closed")
 
     async def delete_file(self, seen: Look, **changes: Any) -> Look | None:
         """Announce in the record that the file is being deleted, then delete it; None where somebody else was faster.
         Until `quiet` no file is made under the name: a copy of the request may still be on its way, answered or not."""
-        announced = await self._announce_delete(seen, changes)
+        announced = await self._announce_delete(seen, **changes)
         for _ in range(_TRIES):
             if not announced:
                 break
@@ -155,7 +158,7 @@ class Records:
                 await self._perm.delete_many([file_key(seen.file)], fence=announced.fence)
             except FenceExpired:  # announce it again, on a new look, unless the name moved on
                 again = await self.read(seen.file, announced)
-                renewed = await self._announce_delete(again, {}) if again.etag == announced.etag else None
+                renewed = await self._announce_delete(again) if again.etag == announced.etag else None
                 if not renewed:
                     break
                 announced = renewed
@@ -165,13 +168,12 @@ class Records:
             break
         return announced
 
-    async def _announce_delete(self, seen: Look, changes: dict[str, Any]) -> Look | None:
-        now = seen.store_time(self._clock.monotonic())
-        return await self.change(seen, quiet=now + LEASE + SLACK, **changes)
+    async def _announce_delete(self, seen: Look, **changes: Any) -> Look | None:
+        return await self.change(seen, quiet=seen.now + LEASE + SLACK, **changes)
 
     async def remove(self, seen: Look) -> None:
         """Delete a closed record that has nothing more to say, by a request that is sent once."""
-        now = seen.store_time(self._clock.monotonic())
+        now = seen.now
         announced = await self.change(seen, removing=now + LEASE + SLACK)
         if announced:
             await self.delete_announced(announced, now)

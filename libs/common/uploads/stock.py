@@ -59,7 +59,7 @@ async def take_stock(buckets: Buckets, file: FileId, record: Record, *, every: b
     and finishing delete what they replaced. `every`: list the chunks of assembled parts too."""
     prefix = chunks_prefix(file, record.session)
     page = await buckets.temp.list(prefix)
-    sources = runs_of(buckets, record) + [_chunk(buckets.temp, *found) for found in ours(page.objects, parse_chunk_key)]
+    sources = runs_of(buckets, record) + chunks_among(buckets.temp, ours(page.objects, parse_chunk_key))
     parts: dict[int, PartInfo] = {}
     if page.truncated:
         parts = {} if every else await assembled(buckets.perm, file, record)
@@ -94,7 +94,8 @@ async def _chunks_after(
                     part += 1
                 after = f"{prefix}{part:05d}/"
                 break
-            yield _chunk(temp, key, info)
+            for source in chunks_among(temp, [(key, info)]):
+                yield source
         else:
             return
 
@@ -102,7 +103,17 @@ async def _chunks_after(
 async def chunks_of_part(temp: ObjectStore, file: FileId, session: str, part: int) -> list[Source]:
     """The chunks that lie in one part."""
     found = walk_ours(temp, part_prefix(file, session, part), parse_chunk_key)
-    return [_chunk(temp, key, info) async for key, info in found]
+    return chunks_among(temp, [each async for each in found])
+
+
+def chunks_among(temp: ObjectStore, found: Iterable[tuple[ChunkKey, ObjectInfo]]) -> list[Source]:
+    """Those objects that hold as many bytes as their keys say. Some stores keep the bytes of a sender that died on the
+    way: such an object counts for nothing, until the device sends the chunk again and replaces it."""
+    return [
+        Source(key.extent, temp, info.key, info.modified, key.digest)
+        for key, info in found
+        if info.size == key.extent.length
+    ]
 
 
 def runs_of(buckets: Buckets, record: Record) -> list[Source]:
@@ -120,16 +131,25 @@ def full_parts(record: Record, covered: Extents, parts: Iterable[int]) -> list[i
     return [p for p in parts if (known or p < record.part_count) and covered.covers(record.part_extent(p))]
 
 
-def plan(sources: Sequence[Source], wanted: Extent) -> list[Piece] | None:
-    """From where to read the bytes of an extent, in order; None if some are not there. Where several sources hold a
-    byte, a run counts first, then the source that begins first: `contradicting` finds those that differ."""
-    ranked = sorted(sources, key=lambda source: (bool(source.digest), source.key))
+def plan(sources: Iterable[Source], wanted: Extent) -> list[Piece]:
+    """From where to read those bytes of an extent that are there, in order. Where several sources hold a byte, a run
+    counts first, then the source that begins first: `contradicting` finds those that differ."""
+    overlapping = (source for source in sources if source.extent.overlaps(wanted))
+    ranked = sorted(overlapping, key=lambda source: (bool(source.digest), source.key))
     seen, pieces = Extents(), []
     for source in ranked:
         common = source.extent.intersection(wanted)
         pieces += [Piece(gap, source) for gap in seen.missing(common)]
         seen.add(common)
-    return sorted(pieces, key=lambda piece: piece.extent) if seen.covers(wanted) else None
+    return sorted(pieces, key=lambda piece: piece.extent)
+
+
+def planned(sources: Iterable[Source], wanted: Extent) -> list[Piece]:
+    """As `plan`. Raises ObjectNotFound where the bytes are not all there."""
+    pieces = plan(sources, wanted)
+    if sum(piece.extent.length for piece in pieces) < wanted.length:
+        raise ObjectNotFound(f"bytes {wanted.start} to {wanted.end}")
+    return pieces
 
 
 async def contradicting(sources: Iterable[Source]) -> list[Source]:
@@ -166,7 +186,7 @@ async def read_pieces(pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
 def body(sources: Sequence[Source], extent: Extent) -> Stream | Origin:
     """The bytes of an extent: a copy that the store makes where one object is just that, else a stream. Raises
     ObjectNotFound when they are not all there."""
-    pieces = _planned(sources, extent)
+    pieces = planned(sources, extent)
     if [piece.source.extent for piece in pieces] == [extent]:
         return pieces[0].source.store.origin(pieces[0].source.key, extent.length)
     return Stream(extent.length, lambda: read_pieces(pieces))
@@ -174,15 +194,8 @@ def body(sources: Sequence[Source], extent: Extent) -> Stream | Origin:
 
 def stream(sources: Sequence[Source], extent: Extent) -> Stream:
     """The bytes of an extent. Raises ObjectNotFound when they are not all there."""
-    pieces = _planned(sources, extent)
+    pieces = planned(sources, extent)
     return Stream(extent.length, lambda: read_pieces(pieces))
-
-
-def _planned(sources: Sequence[Source], extent: Extent) -> list[Piece]:
-    pieces = plan([source for source in sources if source.extent.overlaps(extent)], extent)
-    if pieces is None:
-        raise ObjectNotFound(f"bytes {extent.start} to {extent.end}")
-    return pieces
 
 
 async def _whole(piece: Piece, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -217,7 +230,3 @@ def _opened(piece: Piece) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
     extent, source = piece
     start = extent.start - source.extent.start
     return source.store.get(source.key, start, start + extent.length)
-
-
-def _chunk(temp: ObjectStore, key: ChunkKey, info: ObjectInfo) -> Source:
-    return Source(key.extent, temp, info.key, info.modified, key.digest)

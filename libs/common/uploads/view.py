@@ -1,21 +1,22 @@
 """What one ingest replica remembers of a name: its record, for a lease, and which bytes of its upload are stored."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
+from weakref import WeakValueDictionary
 
-from libs.common.clock import Clock
 from libs.common.files.extents import Extent, Extents
-from libs.common.storage import LEASE, Buckets, StoreUnavailable
+from libs.common.storage import LEASE, StoreUnavailable
+from libs.common.storage.line import Line
+from libs.common.storage.turns import Turns
 from libs.common.uploads.layout import FileId
-from libs.common.uploads.line import Line
+from libs.common.uploads.recent import Recent
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import Look, Records
+from libs.common.uploads.records import Look
 from libs.common.uploads.stock import take_stock
-from libs.common.uploads.turns import Turns
+from libs.common.uploads.tools import Tools
 
 _TRIES = 4  # how often a record may change while its chunks are listed
 
@@ -43,7 +44,6 @@ class View:
     doubted: bool = False
     looks: int = 0  # how often the record was read
     in_flight: dict[Extent, asyncio.Event] = field(default_factory=dict)
-    users: int = 0
 
     def has_gap_before(self, extent: Extent, held: Held, now: float) -> bool:
         """Whether a chunk begins beyond what this replica knows to be stored, or stores at this moment: then another
@@ -57,8 +57,12 @@ class View:
 
     def show(self, changed: Look) -> None:
         """The record as this replica has just written it, unless the view is of another upload by now."""
-        if changed.record and changed.record.session == self.held.session:
+        if changed.record.session == self.held.session:
             self.seen = changed
+
+    def looked_since(self, looks: int) -> bool:
+        """Whether the record was read since it had been read so many times."""
+        return self.looks > looks
 
     def doubt(self) -> None:
         """Read the record again before the next answer: nothing is refused on a remembered one."""
@@ -88,47 +92,38 @@ class View:
 class Views:
     """The views of the names that devices are sending to; those not used for longest are forgotten."""
 
-    def __init__(self, buckets: Buckets, records: Records, clock: Clock, limit: int = 10_000) -> None:
-        self._buckets = buckets
-        self._records = records
-        self._clock = clock
-        self._limit = limit
-        self._views: OrderedDict[FileId, View] = OrderedDict()
+    def __init__(self, tools: Tools, limit: int) -> None:
+        self._tools = tools
+        self._in_use: WeakValueDictionary[FileId, View] = WeakValueDictionary()
+        self._recent = Recent[FileId, View](limit)
 
-    @asynccontextmanager
-    async def using(self, file: FileId) -> AsyncIterator[View]:
-        """The view of a name, kept while it is in use."""
-        view = self._views.get(file) or self._views.setdefault(file, View(file, Line(self._clock)))
-        self._views.move_to_end(file)
-        view.users += 1
-        try:
-            yield view
-        finally:
-            view.users -= 1
-            while len(self._views) > self._limit and not next(iter(self._views.values())).users:
-                self._views.popitem(last=False)
+    def of(self, file: FileId) -> View:
+        """The view of a name. It is the same one for all who use it at once."""
+        view = self._in_use.setdefault(file, View(file, Line(self._tools.clock)))
+        self._recent.keep(file, view)
+        return view
 
     def knows(self, file: FileId) -> bool:
         """Whether this replica has seen an upload of the name, which may have ended since."""
-        view = self._views.get(file)
+        view = self._in_use.get(file)
         return view is not None and view.seen is not None
 
     async def current(self, view: View) -> Look:
         """The record of a name, within its lease. Raises StoreUnavailable."""
         async with view.line.turn():
             for _ in range(_TRIES):
-                if view.seen and not view.doubted and not view.seen.expired(self._clock.monotonic()):
+                if view.seen and not view.doubted and not view.seen.expired:
                     return view.seen
                 known, held = view.seen, view.held
                 view.seen, view.doubted = None, False
-                seen = await self._records.look(view.file, known)
+                seen = await self._tools.records.look(view.file, known)
                 view.looks += 1
-                if not (seen.record and seen.record.state == "open"):
+                if seen.record.state != "open":
                     return seen
                 if not (known and _same_bytes(known.record, seen.record)):
-                    stock = await take_stock(self._buckets, view.file, seen.record)
+                    stock = await take_stock(self._tools.buckets, view.file, seen.record)
                     held = Held(seen.record.session, stock.durable, len(stock.sources))
-                    again = await self._records.look(view.file, seen)
+                    again = await self._tools.records.look(view.file, seen)
                     if again.etag != seen.etag:
                         continue  # parking or finishing may have deleted what it replaced
                     seen = again
@@ -137,7 +132,7 @@ class Views:
 
     def remember(self, view: View, seen: Look) -> None:
         """An upload that this replica has just opened: nothing of it is stored yet."""
-        view.seen, view.held = seen, Held(seen.record.session if seen.record else "")
+        view.seen, view.held = seen, Held(seen.record.session)
 
 
 def _same_bytes(known: Record | None, seen: Record) -> bool:

@@ -5,13 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from libs.common.bus import EventBus
 from libs.common.bus.events import ChunkReceived, ChunkReceivedData, subject
-from libs.common.clock import Clock
 from libs.common.files.extents import Extent, split
+from libs.common.files.pins import NO_PIN, Pin
 from libs.common.problems import Kind, Problem
 from libs.common.storage import (
-    Buckets,
     ConditionFailed,
     FenceExpired,
     KeyTaken,
@@ -21,19 +19,18 @@ from libs.common.storage import (
     StoreRefused,
     StoreUnavailable,
 )
+from libs.common.storage.turns import Turns
 from libs.common.uploads.compare import refuse_difference, refuse_difference_from_file
-from libs.common.uploads.folders import Folders, refusal
+from libs.common.uploads.folders import TAKEN, claim_folders, refusal
 from libs.common.uploads.layout import FileId, chunk_key, file_key, new_session, part_size
 from libs.common.uploads.least import ANY_SIZE, LeastSize
 from libs.common.uploads.outcomes import About, completed, metadata
 from libs.common.uploads.payload import Payload, Stored
-from libs.common.uploads.pins import NO_PIN, Pin
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import Look, Records, session_of
+from libs.common.uploads.records import Look, session_of
 from libs.common.uploads.stock import Source, chunks_of_part, coverage, full_parts, runs_of, take_stock
-from libs.common.uploads.turns import Turns
+from libs.common.uploads.tools import Tools
 from libs.common.uploads.view import Held, View, Views
-from libs.common.uploads.watch import UNWATCHED, Watch
 
 _TRIES = 8  # how often a name may change while a chunk is on its way
 
@@ -79,25 +76,11 @@ class Ack:
 class ChunkWriter:
     """Makes chunks durable and acknowledges them."""
 
-    def __init__(
-        self,
-        buckets: Buckets,
-        bus: EventBus,
-        clock: Clock,
-        *,
-        views: int = 10_000,
-        watch: Watch = UNWATCHED,
-        least: LeastSize = ANY_SIZE,
-    ) -> None:
+    def __init__(self, tools: Tools, *, views: int = 10_000, least: LeastSize = ANY_SIZE) -> None:
         """`views`: how many names it remembers."""
-        self.buckets = buckets
-        self.bus = bus
-        self.clock = clock
-        self.watch = watch
-        self.records = Records(buckets, clock)
-        self.folders = Folders(buckets, self.records, clock)
-        self.views = Views(buckets, self.records, clock, views)
-        self.turns = Turns(clock)
+        self.tools = tools
+        self.views = Views(tools, views)
+        self.turns = Turns(tools.clock)
         self.least = least
 
     def knows(self, file: FileId) -> bool:
@@ -106,13 +89,19 @@ class ChunkWriter:
 
     async def write(self, chunk: Chunk) -> Ack:
         """Store a chunk and answer for it. Raises Problem or StoreUnavailable: then nothing is acknowledged."""
-        async with self.views.using(chunk.file) as view, AsyncExitStack() as stack:
-            with self.watch.step("turn"):
+        view = self.views.of(chunk.file)
+        async with AsyncExitStack() as stack:
+            with self.tools.watch.step("turn"):
                 await stack.enter_async_context(self.turns.taken())
-            request = _Request(self, chunk, view)
+            request, began = _Request(self, chunk, view), view.looks
             for _ in range(_TRIES):
-                if ack := await request.attempt():
-                    return ack
+                try:
+                    if ack := await request.attempt():
+                        return ack
+                except Problem:
+                    if view.looked_since(began):
+                        raise
+                    view.doubt()  # nothing is refused on a remembered record: a refused write may have been one's own
         raise Problem(Kind.CLOSING, "The upload changes faster than this chunk can follow. Try again shortly.")
 
 
@@ -122,91 +111,68 @@ class _Request:
 
     def __init__(self, writer: ChunkWriter, chunk: Chunk, view: View) -> None:
         self._writer = writer
+        self._tools = writer.tools
+        self._records = writer.tools.records
         self._chunk = chunk
         self._view = view
         self._mine: set[str] = set()  # sessions that this request opened
-        self._began = view.looks
         self._into = ""  # the session that it puts bytes into; once that is over, the request may be late
         self._held = Held()  # what is stored of the upload that the chunk goes into
         self._compared = ""  # etag of the file that holds the same bytes
 
     async def attempt(self) -> Ack | None:
-        writer = self._writer
-        with writer.watch.step("look"):
-            seen = await writer.views.current(self._view)
-        if seen.record is None:
-            return await self._into_nothing(seen)
-        if seen.record.state == "closed":
-            return await self._into_closed(seen, seen.record)
-        return await self._into_upload(seen, seen.record)
-
-    # -- no upload
-
-    async def _into_nothing(self, seen: Look) -> Ack | None:
-        """No record: the file is the truth. A chunk that may begin an upload does not ask first whether it is there:
-        the store refuses to make it again, and an opening looks for it."""
-        if self._into or self._chunk.pin.match is not None:
-            if done := await self._writer.records.file(self._chunk.file):
+        with self._tools.watch.step("look"):
+            seen = await self._writer.views.current(self._view)
+        if seen.record.state == "open":
+            return await self._into_upload(seen)
+        # A chunk that may begin an upload does not ask first whether a file is there: the store refuses to make it
+        # again, and an opening looks for it.
+        if seen.record.file or (not seen.etag and (self._into or self._chunk.pin.match is not None)):
+            done = await self._records.file(self._chunk.file)
+            if done and seen.record.file in ("", session_of(done)):
                 return await self._repeat(seen, done)
-            self._chunk.pin.admit(())
-        self._refuse_late("")
-        await self._chunk.admit()
-        await self._writer.folders.claim(self._chunk.file)
-        if self._chunk.is_whole:
-            return await self._at_once(seen)
-        return await self._open(seen, None)
+            if seen.record.file:
+                return None
+        return await self._begin(seen)
 
-    async def _into_closed(self, seen: Look, record: Record) -> Ack | None:
-        """The upload before this one is over: its file is there, or the name is free."""
-        if record.file:
-            done = await self._writer.records.file(self._chunk.file)
-            return await self._repeat(seen, done) if done and session_of(done) == record.file else None
+    # -- no upload, and no file
+
+    async def _begin(self, seen: Look) -> Ack | None:
         self._chunk.pin.admit(())
-        if record.folder:
-            self._refuse(refusal(f"{self._chunk.file.filename!r} is a folder, so that no file can have the name."))
-            return None
-        clock = self._writer.clock
-        wait = max(seen.calm_in(clock.monotonic()), record.removing - seen.store_time(clock.monotonic()))
+        if seen.record.folder:
+            raise refusal(f"{self._chunk.file.filename!r} is a folder, so that no file can have the name.")
+        wait = max(seen.calm_in, seen.record.removing - seen.now) if seen.etag else 0.0
         if wait > 0:
             with self._writer.turns.left():
-                await clock.sleep(wait + 0.01)
+                await self._tools.clock.sleep(wait + 0.01)
             return None
         self._refuse_late("")
         await self._chunk.admit()
-        await self._writer.folders.claim(self._chunk.file)
-        return await self._open(seen, record)
+        await claim_folders(self._tools, self._chunk.file)
+        return await (self._open(seen) if seen.etag or not self._chunk.is_whole else self._at_once(seen))
 
-    async def _open(self, seen: Look, before: Record | None) -> Ack | None:
+    async def _open(self, seen: Look) -> Ack | None:
         """Open an upload where no record is, or one that is closed, and store the chunk in it."""
-        chunk, session = self._chunk, new_session()
+        chunk, session, before = self._chunk, new_session(), seen.record
         self._mine.add(session)
         new = Record(
-            state="open" if before else "opening",
-            version="",
-            session=session,
-            total_size=chunk.total_size,
-            part_size=part_size(chunk.total_size),
-            content_type=chunk.content_type,
-            labels=dict(chunk.labels),
-            digest=chunk.declared,
-            opened_at=seen.store_time(self._writer.clock.monotonic()),
-            quiet=before.quiet if before else 0.0,
-            aborts=before.aborts if before else (),
-            kept=before.kept if before else (),
-        )
-        with self._writer.watch.step("open"):
-            opened = await self._writer.records.swap(seen, new)
-            if opened and opened.record and opened.record.state == "opening":
-                opened = await self._writer.records.settle(opened)
-        if not (opened and opened.record and opened.record.state == "open"):
+            state="open" if seen.etag else "opening", version="", session=session, total_size=chunk.total_size,
+            part_size=part_size(chunk.total_size), content_type=chunk.content_type, labels=dict(chunk.labels),
+            digest=chunk.declared, opened_at=seen.now, quiet=before.quiet, aborts=before.aborts, kept=before.kept,
+        )  # fmt: skip
+        with self._tools.watch.step("open"):
+            opened = await self._records.swap(seen, new)
+            if opened and opened.record.state == "opening":
+                opened = await self._records.settle(opened)
+        if not (opened and opened.record.state == "open"):
             return None
         self._into = session
         self._writer.views.remember(self._view, opened)
-        return await self._into_upload(opened, opened.record)
+        return await self._into_upload(opened)
 
     async def _at_once(self, seen: Look) -> Ack | None:
         """The whole file in one request: it is put where it belongs, if no other request wants the name meanwhile."""
-        writer, chunk, session = self._writer, self._chunk, new_session()
+        chunk, session = self._chunk, new_session()
         sha256 = chunk.digests.get(chunk.extent, "")
         if chunk.declared:
             sha256 = sha256 or (await chunk.payload.stored(chunk.extent)).sha256
@@ -215,17 +181,13 @@ class _Request:
         self._mine.add(session)
         self._into = session
         try:
-            with writer.watch.step("store"):
-                await writer.buckets.perm.put(
-                    file_key(chunk.file),
-                    chunk.payload.body(chunk.extent),
-                    absent=True,
-                    fence=seen.fence,
-                    content_type=chunk.content_type,
-                    metadata=metadata(session, sha256, chunk.labels),
-                )
+            with self._tools.watch.step("store"):
+                await self._tools.buckets.perm.put(
+                    file_key(chunk.file), chunk.payload.body(chunk.extent), absent=True, fence=seen.fence,
+                    content_type=chunk.content_type, metadata=metadata(session, sha256, chunk.labels),
+                )  # fmt: skip
         except KeyTaken:
-            raise refusal("The name is a folder of another file, or a file is a folder of the name.") from None
+            raise refusal(TAKEN) from None
         except (StoreFull, StoreRefused):
             raise
         except FenceExpired:
@@ -233,49 +195,52 @@ class _Request:
             return None
         except (ConditionFailed, StoreUnavailable):
             return None  # the file tells
-        again = await writer.records.look(chunk.file)
-        if again.record or seen.expired(writer.clock.monotonic()):
+        if not await self._still_none(seen):
             return None
         return self._complete(About(session, chunk.extent.end, sha256, chunk.content_type, chunk.labels))
+
+    async def _still_none(self, seen: Look) -> bool:
+        """Whether there is no record still, within a lease of the look that showed none."""
+        return not (await self._records.look(seen.file)).etag and not seen.expired
 
     # -- a complete file
 
     async def _repeat(self, seen: Look, done: ObjectInfo) -> Ack | None:
         """Answer for bytes of a complete file. `seen` shows that it counts, if there is still the same to be seen once
         the bytes are compared."""
-        chunk, writer, session = self._chunk, self._writer, session_of(done)
+        chunk, session = self._chunk, session_of(done)
         if session not in self._mine:
             chunk.pin.admit([session])
         refuse_other_size(chunk.total_size, done.size, "is complete")
         refuse_other_digest(chunk.declared, done.metadata.get("digest", ""))
         if self._compared != done.etag:
             try:
-                await refuse_difference_from_file(writer.buckets.perm, done, chunk.payload)
+                await refuse_difference_from_file(self._tools.buckets.perm, done, chunk.payload)
             except ObjectNotFound:
                 return None
             self._compared = done.etag
-        if seen.record is None:
-            again = await writer.records.look(chunk.file)
-            if again.record:
-                return None
-        if seen.expired(writer.clock.monotonic()):
-            return None
-        return self._complete(About.of(done))
+        is_so = not seen.expired if seen.etag else await self._still_none(seen)
+        return self._complete(About.of(done)) if is_so else None
 
     def _complete(self, about: About) -> Ack:
         if self._chunk.is_whole:
             event = completed(self._chunk.file, about, "/hiper/ingest")
-            self._writer.bus.publish(event)
             if about.session in self._mine:
-                self._writer.watch.told(event)
+                self._tools.tell(event)
+            else:
+                self._tools.bus.publish(event)
         return Ack(about.size, about.session, complete=True, total_size=about.size)
 
     # -- an upload in progress
 
-    async def _into_upload(self, seen: Look, record: Record) -> Ack | None:
-        if refusal := self._refusal(record):
-            self._refuse(refusal)
-            return None
+    async def _into_upload(self, seen: Look) -> Ack | None:
+        record = seen.record
+        if record.session not in self._mine:
+            self._chunk.pin.admit_upload(record.session, parked=record.parked_at is not None)
+        if record.total_size is not None:
+            refuse_other_size(self._chunk.total_size, record.total_size, "is being uploaded")
+        refuse_beyond(self._chunk.extent, record.total_size)
+        refuse_other_digest(self._chunk.declared, record.digest)
         self._refuse_late(record.session)
         async with self._view.reserved(self._chunk.extent, self._writer.turns):
             if self._view.seen is not seen:
@@ -283,47 +248,25 @@ class _Request:
             self._held = self._view.held
             self._into = record.session
             try:
-                with self._writer.watch.step("compare"):
+                with self._tools.watch.step("compare"):
                     sources = await self._sources(record)
                     await refuse_difference(self._chunk.payload, sources, self._chunk.digests)
                 told = self._news(record)  # after the comparison: a chunk that is refused tells nothing
                 if told and not await self._tell(seen, told):
                     return None
-                with self._writer.watch.step("store"):
+                with self._tools.watch.step("store"):
                     await self._put(record, coverage(sources).missing(self._chunk.extent))
-                with self._writer.watch.step("acknowledge"):
+                with self._tools.watch.step("acknowledge"):
                     return await self._acknowledge(record)
-            except Problem as refusal:
-                self._refuse(refusal)
-                return None
             except ObjectNotFound:
                 self._view.forget()  # parked or completed meanwhile
                 return None
-
-    def _refusal(self, record: Record) -> Problem | None:
-        """Why the chunk does not belong to this upload."""
-        try:
-            if record.session not in self._mine:
-                self._chunk.pin.admit_upload(record.session, parked=record.parked_at is not None)
-            if None not in (self._chunk.total_size, record.total_size):
-                refuse_other_size(self._chunk.total_size, record.total_size or 0, "is being uploaded")
-            refuse_beyond(self._chunk.extent, record.total_size)
-            refuse_other_digest(self._chunk.declared, record.digest)
-        except Problem as problem:
-            return problem
-        return None
 
     def _refuse_late(self, session: str) -> None:
         """A request keeps to the session that it put bytes into. Its device may have sent them again elsewhere since,
         and deleted them: they must not come back, nor go into the next upload."""
         if self._into not in ("", session):
             raise Problem(Kind.CLOSING, "The upload ended while this request came. Try again shortly.")
-
-    def _refuse(self, problem: Problem) -> None:
-        """Nothing is refused on a remembered record: read it again first. A refused write may have been one's own."""
-        self._view.doubt()
-        if self._view.looks > self._began:
-            raise problem
 
     def _news(self, record: Record) -> dict[str, object]:
         """What this chunk tells of the file that its record does not know yet."""
@@ -337,8 +280,8 @@ class _Request:
 
     async def _tell(self, seen: Look, told: dict[str, object]) -> Look | None:
         """Into the record, before the bytes: an assembler that finds the file full finds its digest too."""
-        if "total_size" in told and seen.record:
-            stock = await take_stock(self._writer.buckets, self._chunk.file, seen.record)
+        if "total_size" in told:
+            stock = await take_stock(self._tools.buckets, self._chunk.file, seen.record)
             end = max((run.end for run in stock.durable), default=0)
             if end > (self._chunk.total_size or 0):
                 raise Problem(
@@ -346,7 +289,7 @@ class _Request:
                     f"total_size is {self._chunk.total_size}, but byte {end - 1} is stored already.",
                 )
         self._view.forget()
-        changed = await self._writer.records.change(seen, **told)
+        changed = await self._records.change(seen, **told)
         if changed:
             self._view.show(changed)
         return changed
@@ -355,17 +298,17 @@ class _Request:
         """What is stored already of the chunk's bytes. Where it begins beyond the known prefix, another replica
         may have stored what lies between: the part is listed."""
         held, extent = self._held, self._chunk.extent
-        if self._view.has_gap_before(extent, held, self._writer.clock.monotonic()):
+        if self._view.has_gap_before(extent, held, self._tools.clock.monotonic()):
             await self._list_gap(record)
         found: list[Source] = []
         if held.durable.missing(extent) != [extent] and extent.length:
-            found = runs_of(self._writer.buckets, record)
-            for part in range(extent.start // record.part_size, -(-extent.end // record.part_size)):
+            found = runs_of(self._tools.buckets, record)
+            for part in record.parts_of(extent):
                 found += await self._listed(record, part)
         return [source for source in found if source.extent.overlaps(extent)]
 
     async def _listed(self, record: Record, part: int) -> list[Source]:
-        found = await chunks_of_part(self._writer.buckets.temp, self._chunk.file, record.session, part)
+        found = await chunks_of_part(self._tools.buckets.temp, self._chunk.file, record.session, part)
         for source in found:
             self._held.durable.add(source.extent)
         return found
@@ -380,7 +323,7 @@ class _Request:
                 break
             end = held.durable.prefix_end()
         if held.durable.prefix_end() == began:
-            held.gap_listed_at = self._writer.clock.monotonic()
+            held.gap_listed_at = self._tools.clock.monotonic()
 
     async def _put(self, record: Record, new: Sequence[Extent]) -> None:
         """Store the new bytes as objects, cut at part boundaries. Whatever it raises, every put has ended."""
@@ -403,47 +346,40 @@ class _Request:
     async def _put_one(self, record: Record, piece: Stored) -> None:
         part = piece.extent.start // record.part_size
         key = chunk_key(self._chunk.file, record.session, part, piece.extent, piece.sha256)
-        await self._writer.buckets.temp.put(key, piece.body)
+        await self._tools.buckets.temp.put(key, piece.body)
 
     async def _acknowledge(self, record: Record) -> Ack | None:
         """Answer on a look within its lease that was taken, or confirmed, after the bytes were durable."""
-        writer, view, extent = self._writer, self._view, self._chunk.extent
+        view, extent = self._view, self._chunk.extent
         if view.held.session == record.session:
             view.held.durable.add(extent)
         if record.total_size is None:
             view.doubt()  # another replica may have been told an end that lies before these bytes
         for _ in range(_TRIES):
-            seen = await writer.views.current(view)
+            seen = await self._writer.views.current(view)
             now = seen.record
-            if not now or (now.state, now.session) != ("open", record.session) or not view.held.durable.covers(extent):
+            if (now.state, now.session) != ("open", record.session) or not view.held.durable.covers(extent):
                 return None
             refuse_beyond(extent, now.total_size)
             if now.parked_at is not None:
-                if resumed := await writer.records.change(seen, parked_at=None):
+                if resumed := await self._records.change(seen, parked_at=None):
                     view.show(resumed)
                 else:
                     view.doubt()
                 continue
-            if not seen.expired(writer.clock.monotonic()):
+            if not seen.expired:
                 self._publish(now)
                 return Ack(view.held.durable.prefix_end(), now.session, complete=False, total_size=now.total_size)
         raise StoreUnavailable("the store is too slow to acknowledge within a lease")
 
     def _publish(self, record: Record) -> None:
-        chunk, view, size = self._chunk, self._view, record.part_size
-        touched = range(chunk.extent.start // size, -(-chunk.extent.end // size))
-        offset = view.held.durable.prefix_end()
+        chunk, durable = self._chunk, self._view.held.durable
         data = ChunkReceivedData(
-            owner=chunk.file.owner,
-            filename=chunk.file.filename,
-            session=record.session,
-            start=chunk.extent.start,
-            length=chunk.extent.length,
-            offset=offset,
-            total_size=record.total_size,
-            filled_parts=full_parts(record, view.held.durable, touched),
-        )
-        self._writer.bus.publish(ChunkReceived(source="/hiper/ingest", subject=subject(chunk.file), data=data))
+            owner=chunk.file.owner, filename=chunk.file.filename, session=record.session, start=chunk.extent.start,
+            length=chunk.extent.length, offset=durable.prefix_end(), total_size=record.total_size,
+            filled_parts=full_parts(record, durable, record.parts_of(chunk.extent)),
+        )  # fmt: skip
+        self._tools.bus.publish(ChunkReceived(source="/hiper/ingest", subject=subject(chunk.file), data=data))
 
 
 def refuse_other_size(asked: int | None, there: int, state: str) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
+from libs.common.files.pins import Pin
 from libs.common.settings import Settings
 from libs.common.storage import StoreUnavailable
 from libs.common.storage.filesystem import FilesystemStore
-from libs.common.uploads.cancelling import Canceller, Ended
+from libs.common.uploads.cancelling import Ended, end
 from libs.common.uploads.layout import FileId, file_key
-from libs.common.uploads.pins import Pin
+from libs.common.uploads.tools import Tools
+from services.ingest import purging
 from tests.unit.ingest.running import park, payloads, reject, settled, stored, token_for
 from tests.unit.ingest.talk import Device, accepted, refused, until
 from tests.unit.trail import audited
@@ -106,14 +108,13 @@ async def test_what_comes_after_the_first_page_was_asked_for_is_spared(
 
 def before_b_is_ended(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
     """Something happens once `b.bin` was listed."""
-    end = Canceller.end
 
-    async def late(canceller: Canceller, file: FileId, pin: Pin) -> Ended:
+    async def late(tools: Tools, file: FileId, pin: Pin) -> Ended:
         if file.filename == "b.bin":
             await happens()
-        return await end(canceller, file, pin)
+        return await end(tools, file, pin)
 
-    monkeypatch.setattr(Canceller, "end", late)
+    monkeypatch.setattr(purging, "end", late)
 
 
 async def test_a_file_that_somebody_else_deletes_meanwhile_stops_no_purge(
