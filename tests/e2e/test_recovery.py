@@ -38,6 +38,14 @@ async def test_every_file_completes_though_no_event_is_ever_delivered(
     assert await keys_in(env, minio, "TEMP") == []
 
 
+async def one_run_left(env: dict[str, str], minio: MinioServer, prefix: str) -> None:
+    """Two assemblers may have parked the upload at once. The one that lost deletes its runs."""
+    deadline = time.monotonic() + 10
+    while len(left := [key for key in await keys_in(env, minio, "PERM") if key.startswith(prefix)]) != 1:
+        assert time.monotonic() < deadline, left
+        await asyncio.sleep(0.2)
+
+
 async def test_a_stale_upload_is_moved_can_be_read_and_is_resumed_without_sending_twice(
     tmp_path: Path, minio: MinioServer, rabbitmq: RabbitmqServer
 ) -> None:
@@ -50,8 +58,7 @@ async def test_a_stale_upload_is_moved_can_be_read_and_is_resumed_without_sendin
             parked = await car.wait_for("tunnel.log", "partial")
             assert parked["next_expected_byte"] == parked["received_bytes"] == 11 * MIB
             assert parked["missing_ranges"] == [[11 * MIB, 20 * MIB]]
-            partials = [key for key in await keys_in(env, minio, "PERM") if key.startswith("partials/car-17/")]
-            assert len(partials) == 1  # as few extents as possible
+            await one_run_left(env, minio, "partials/car-17/")  # as few extents as possible
             record = record_key(FileId("car-17", "tunnel.log"))
             await nothing_left(env, minio, rabbitmq, but=[record])
             async with car.download("tunnel.log", Range="bytes=0-") as answer:

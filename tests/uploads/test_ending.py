@@ -1,5 +1,6 @@
 """How uploads end: parked, deleted, rejected. Each at every moment at which a process can die."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from libs.common.bus.events import FileCompleted, FileRejected, PartialFileMoved
 from libs.common.files.extents import Extent
 from libs.common.files.pins import Pin
 from libs.common.problems import Kind
-from libs.common.storage import LEASE, list_all
+from libs.common.storage import LEASE, StoreUnavailable, list_all
 from libs.common.uploads.cancelling import cancel
-from libs.common.uploads.layout import rejected_prefix
+from libs.common.uploads.layout import file_key, rejected_prefix
 from libs.common.uploads.parking import park
 from libs.common.uploads.records import SLACK
 from libs.common.uploads.runs import UNNAMED
@@ -91,6 +92,46 @@ class TestParking:
         await upload_gap(world)
         node.hooks.on("put", "partials/", lambda: world.clock.sleep(3 * 3600.0))
         assert await park(node.tools, FILE, -1e9)
+        assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
+
+    async def test_of_two_processes_that_park_at_once_the_slower_one_deletes_its_runs(
+        self, world: World, node: Node
+    ) -> None:
+        await upload_gap(world)
+        slow = world.node()
+        gate = slow.hooks.hold("put", "partials/", when="after")
+        parking = asyncio.create_task(slow.park())
+        await gate.reached.wait()
+        await node.park()
+        gate.opened.set()
+        await parking
+        assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
+        assert (await node.reader.state(FILE)).durable.total() == 18
+
+    async def test_a_process_whose_swap_is_refused_deletes_its_runs(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        slow = world.node()
+        gate = slow.hooks.hold("put", "=record")
+        parking = asyncio.create_task(slow.park())
+        await gate.reached.wait()
+        await node.park()
+        gate.opened.set()
+        await parking
+        assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
+
+    async def test_a_process_that_cannot_write_all_runs_deletes_those_that_it_wrote(
+        self, world: World, node: Node
+    ) -> None:
+        await upload_gap(world)
+        node.hooks.fail("put", "13-7-")
+        with pytest.raises(StoreUnavailable):
+            await node.park()
+        assert await runs(world) == []
+
+    async def test_a_swap_that_may_take_effect_later_keeps_its_runs(self, world: World, node: Node) -> None:
+        await upload_gap(world)
+        node.hooks.fail("put", "=record")
+        await node.park()
         assert await runs(world) == [Extent(0, 11), Extent(13, 20)]
 
     async def test_wherever_a_parker_dies_no_byte_is_lost(self, tmp_path: Path) -> None:
@@ -191,6 +232,21 @@ class TestRejecting:
         assert await list_all(world.perm, rejected_prefix(FILE))
         for _ in range(2):
             await cancel(node.tools, FILE, Pin(match=frozenset({session})))
+
+    async def test_a_file_that_is_left_under_the_name_goes(self, world: World, node: Node) -> None:
+        await node.send_all(DATA, declared=WRONG)
+        await node.work()
+        await world.perm.put(file_key(FILE), b"put at once, never acknowledged", metadata={"session": "another"})
+        for _ in range(2):
+            await world.clock.sleep(LEASE + SLACK + 1)
+            await node.janitor.sweep(await store_time(world.temp), dry_run=False)
+        assert [key for key in await world.keys() if key.startswith("files/")] == []
+        await refused(Kind.REJECTED, node.reader.state(FILE))
+        assert any(key.startswith("rejected/") for key in await world.keys())
+        await world.clock.sleep(LEASE + SLACK + 1)
+        for _ in range(2):
+            await node.janitor.sweep(await store_time(world.temp), dry_run=False)
+        assert await node.janitor.sweep(await store_time(world.temp), dry_run=False) == []
 
     async def test_bytes_that_took_long_to_copy_are_copied_again(self, world: World, node: Node) -> None:
         """A sweep takes copies that no record names for garbage once they are old."""

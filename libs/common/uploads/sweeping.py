@@ -161,7 +161,7 @@ def findings(swept: SweptName, now: float, ages: Ages) -> Iterator[Finding]:
     elif record and record.folder and not record.aborts:
         if now > record.folder:
             yield Finding(Need.GARBAGE, swept.file, "", age, "the folder may be empty")
-    elif record and record.state == "closed" and (record.aborts or record.removing or not record.kept):
+    elif record and record.state == "closed" and (record.aborts or record.removing or record.quiet or not record.kept):
         yield Finding(Need.GARBAGE, swept.file, record.file, age, "its record is closed")
     elif record and record.aborts and age >= ages.grace:
         yield Finding(Need.GARBAGE, swept.file, live, age, "multipart uploads that are of no use any more")
@@ -173,7 +173,7 @@ def findings(swept: SweptName, now: float, ages: Ages) -> Iterator[Finding]:
     elif swept.is_whole:
         if age >= ages.grace:
             yield Finding(Need.STALLED, swept.file, live, age, "all bytes are there but the file is not complete")
-    elif record.parked_at is not None and live not in swept.chunks:
+    elif record.parked_at is not None and not swept.chunks.get(live, Chunks()).durable.total():
         return
     elif age > ages.stale:
         why = f"no chunk for {age:.0f} s, {swept.durable.total()} bytes are stored"
@@ -257,7 +257,8 @@ def _summarize(stored: Stored) -> dict[str, Chunks]:
     chunks: dict[str, Chunks] = {}
     for key, info in stored:
         of_session = chunks.setdefault(key.session, Chunks())
-        of_session.durable.add(key.extent)
-        of_session.newest = max(of_session.newest, info.modified)
         of_session.count += 1
+        if info.size == key.extent.length:  # else a sender died on the way
+            of_session.durable.add(key.extent)
+            of_session.newest = max(of_session.newest, info.modified)
     return chunks
