@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ LOADS = {
 STORE, FILES = "upload, MinIO and RabbitMQ", "upload, file system"
 SO_FAR = tools.BUILD / "results.json"
 REPLICAS = "two replicas of ingest and assembler"
+ALTERNATING = "two replicas of ingest, each chunk to the other"
+PROMISED = 0.9  # of the speed of one replica
 
 
 class Run:
@@ -111,17 +114,36 @@ class Run:
             self.remember(hiper)
             with self.optional(REPLICAS):
                 self.scale_out(directory, store, hiper)
+            with self.optional(ALTERNATING):
+                self.without_affinity(directory, store)
 
     def scale_out(self, directory: Path, store: servers.Store, one: systems.Hiper) -> None:
         """On a broker of its own: the assemblers of one broker share a queue, and so their buckets."""
         with (
             rabbitmq_server() as rabbitmq,
-            servers.four_services(directory, store, rabbitmq.url, replicas=2) as deployment,
+            servers.four_services(directory, store, rabbitmq.url, "pairs", ingests=2, assemblers=2) as deployment,
         ):
             two = systems.Hiper(deployment, name="two replicas")
             for name in ("64 KiB chunks, 16 devices", "1 MiB chunks, 16 devices"):
                 rounds = min(3, self.rounds)
                 self.rows.append(rows.uploads(REPLICAS, name, LOADS[name], [one, two], rounds, self.say))
+
+    def without_affinity(self, directory: Path, store: servers.Store) -> None:
+        """Chunks that alternate between two replicas against all of them to one, of the same deployment."""
+        with (
+            rabbitmq_server() as rabbitmq,
+            servers.four_services(directory, store, rabbitmq.url, "spread", ingests=2) as both,
+        ):
+            one = replace(both, apis=both.apis[:1])
+            compared = [systems.Hiper(both, alternating=True), systems.Hiper(one, name="one replica")]
+            # Devices have the same names in both, and are registered once.
+            compared[1].tokens = compared[0].tokens
+            for name in ("64 KiB chunks, 16 devices", "64 KiB chunks, 1 device", "1 MiB chunks, 16 devices"):
+                self.rows.append(rows.uploads(ALTERNATING, name, LOADS[name], compared, self.rounds, self.say))
+                ratio = self.rows[-1].ratio("one replica")
+                if ratio and ratio.median < PROMISED:
+                    self.failed = True
+                    self.say(f"NOT AS PROMISED: {PROMISED} of the speed of one replica")
 
     def on_files(self, directory: Path) -> None:
         with ExitStack() as stack:

@@ -106,11 +106,13 @@ def null_server(directory: Path) -> Iterator[Program]:
 
 
 @contextmanager
-def four_services(directory: Path, store: Store, rabbitmq: str, replicas: int = 1) -> Iterator[Deployment]:
-    """Every service a process of its own, on MinIO and RabbitMQ."""
-    name = f"hiper{replicas}"
+def four_services(
+    directory: Path, store: Store, rabbitmq: str, name: str = "hiper", ingests: int = 1, assemblers: int = 1
+) -> Iterator[Deployment]:
+    """Every service a process of its own, on MinIO and RabbitMQ. `name`: of its buckets and logs."""
     env = {**SECRETS, **store.env(name), "EVENT_BUS": "rabbitmq", "RABBITMQ_URL": rabbitmq, "LOG_LEVEL": "WARNING"}
-    roles = ["auth", "janitor", *(f"{role}-{n}" for role in ("ingest", "assembler") for n in range(replicas))]
+    replicas = {"ingest": ingests, "assembler": assemblers}
+    roles = ["auth", "janitor", *(f"{role}-{n}" for role, count in replicas.items() for n in range(count))]
     processes = {
         role: Process(f"services.{role.partition('-')[0]}", env, directory / f"{name}-{role}.log") for role in roles
     }

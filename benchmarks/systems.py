@@ -1,6 +1,7 @@
 """The systems that are compared, as the load generator speaks to them: upload a file, wait until it is complete."""
 
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -202,23 +203,26 @@ class _TusdPeer:
 
 @dataclass
 class Hiper:
-    """HiPER-Automotive, all services running."""
+    """HiPER-Automotive, all services running. `alternating`: each chunk of a device goes to the next replica of ingest,
+    as behind a load balancer without affinity; else a device keeps to one."""
 
     deployment: Deployment
     name: str = "hiper"
+    alternating: bool = False
     programs: list[Program] = field(default_factory=list)
-    _tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         store = self.deployment.store
         self.programs = [*self.deployment.programs, *([store.program] if store else [])]
 
     def peer(self, device: str) -> Peer:
-        if device not in self._tokens:
-            self._tokens[device] = self._register(device)
+        if device not in self.tokens:
+            self.tokens[device] = self._register(device)
         apis = self.deployment.apis
-        port = apis[len(self._tokens) % len(apis)]
-        return _HiperPeer(self, Connection(HOST, port), self._tokens[device])
+        first = list(self.tokens).index(device) % len(apis)
+        ports = [*apis[first:], *apis[:first]] if self.alternating else [apis[first]]
+        return _HiperPeer(self, [Connection(HOST, port) for port in ports], self.tokens[device])
 
     def _register(self, device: str) -> str:
         auth = Connection(HOST, self.deployment.auth_port)
@@ -237,9 +241,9 @@ class Hiper:
 
 
 class _HiperPeer:
-    def __init__(self, system: Hiper, connection: Connection, token: str) -> None:
+    def __init__(self, system: Hiper, connections: Sequence[Connection], token: str) -> None:
         self._deployment = system.deployment
-        self._connection = connection
+        self._connections = itertools.cycle(connections)
         self._auth = b"Authorization: Bearer %s\r\n" % token.encode()
         self._watch: Connection | None = None
 
@@ -248,7 +252,7 @@ class _HiperPeer:
         at = 0
         for chunk in file.chunks:
             fields = b"%sContent-Range: bytes %d-%d/%d\r\n" % (self._auth, at, at + len(chunk) - 1, file.size)
-            while (answer := self._connection.ask("POST", f"/upload?{query}", fields, chunk)).status == 503:
+            while (answer := next(self._connections).ask("POST", f"/upload?{query}", fields, chunk)).status == 503:
                 time.sleep(float(answer.field("Retry-After")))
             expect(answer, 200)
             at += len(chunk)
@@ -270,7 +274,7 @@ class _HiperPeer:
         return self._watch.ask("HEAD", target).status == 200
 
     def download(self, file: File, start: int = 0, end: int | None = None) -> int:
-        return fetch(self._connection, f"/files/{file.name}", self._auth, start, end)
+        return fetch(next(self._connections), f"/files/{file.name}", self._auth, start, end)
 
 
 @dataclass
