@@ -226,6 +226,14 @@ class Settings(BaseSettings):
     max_requests_in_flight: int = Field(
         0, ge=0, description="Requests under way in one process; more are answered with 503. 0: no limit."
     )
+    max_streams: int = Field(
+        5000, ge=0, description="Streams and waits open in one process; more are answered with 429. 0: no limit."
+    )
+    max_streams_per_device: int = Field(
+        100,
+        ge=0,
+        description="Streams and waits that one device, or one program, has open in one process. 0: no limit.",
+    )
 
     # -- processes
     secrets_dir: Path | None = Field(

@@ -27,6 +27,7 @@ from libs.common.security.authn import (
 from libs.common.security.tokens import Principal
 from libs.common.uploads.layout import FileId
 from libs.common.web.access import ANSWER_FIELDS
+from libs.common.web.places import hold
 from libs.common.web.requests import Head, read_head
 from services.ingest.gate import Visit
 from services.ingest.parameters import FilenamePath, OwnerQuery
@@ -105,6 +106,7 @@ def entered(request: Request, caller: Principal) -> AbstractAsyncContextManager[
 async def visit(request: Request, caller: Caller) -> AsyncIterator[Visit]:
     """Lets the request in, for as long as its answer takes."""
     async with entered(request, caller) as let_in:
+        hold(request.scope, let_in.places.close)
         yield let_in
 
 

@@ -60,8 +60,8 @@ class Gate:
         """A request of the principal, from its headers to the end of the answer, whose header `fields` tell what is
         left. Raises TOO_MANY_REQUESTS."""
         name = principal.device_class if principal.device_class in self._policies else DEFAULT_CLASS
-        visit = Visit(self, principal.subject, self._policies[name], self._allowances[name], fields)
         with ExitStack() as stack:
+            visit = Visit(self, principal.subject, self._policies[name], self._allowances[name], fields, stack)
             for who, policy in visit.parties:
                 stack.enter_context(self._place(who, policy.share.concurrent_requests))
             await visit.take_request()
@@ -105,6 +105,7 @@ class Visit:
     policy: Policy
     allowance: Allowance
     fields: MutableMapping[str, str]
+    places: ExitStack  # among the requests under way; closed before the end by a request that lasts
 
     @property
     def parties(self) -> tuple[tuple[str, Policy], ...]:

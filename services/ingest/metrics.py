@@ -22,6 +22,7 @@ DOWNLOADS = Gauge(
     ["where"],
 )
 AT_STORE, AT_TURN, AT_CLIENT = DOWNLOADS.labels("store"), DOWNLOADS.labels("turn"), DOWNLOADS.labels("client")
+STREAMS = Gauge("hiper_streams_open", "Answers that last, by manner: events, jsonl, wait.", ["manner"])
 
 NAMES = ("receive", "turn", "look", "open", "compare", "store", "acknowledge")
 _STEPS = {name: STEPS.labels(name) for name in NAMES}

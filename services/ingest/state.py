@@ -22,6 +22,7 @@ from services.ingest.metrics import BUDGET, CHUNKS
 from services.ingest.purging import Purger
 from services.ingest.quota import Quotas
 from services.ingest.receive import Budget, Deadline
+from services.ingest.stream_places import StreamPlaces
 from services.ingest.witness import Witness
 
 
@@ -44,6 +45,7 @@ class Ingest:
     keeper: Keeper
     buckets: Buckets
     feed: Tail
+    places: StreamPlaces
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
@@ -65,6 +67,7 @@ class Ingest:
             Keeper(buckets.perm, bus, clock, settings.stuck_after),
             buckets,
             Tail(FeedReader(buckets.perm), clock),
+            StreamPlaces(settings.max_streams, settings.max_streams_per_device),
         )
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ COUNTS = {
     "hiper_bus_waiting_events",
     "hiper_bus_links_down",
     "hiper_downloads_open",
+    "hiper_streams_open",
     "hiper_bus_queue_messages",
 }
 STATES = {"hiper_ready"}
@@ -42,5 +43,5 @@ def test_no_metric_of_a_whole_process_is_unknown_here() -> None:
 
 def test_no_label_is_without_bound() -> None:
     """Owners, files, sessions and addresses are without number: no metric has one for each."""
-    bounded = "bucket event method need operation outcome queue route status step type where"
+    bounded = "bucket event manner method need operation outcome queue route status step type where"
     assert {label for metric in METRICS for label in metric.labels} <= set(bounded.split())

@@ -18,6 +18,7 @@ from libs.common.observability.tracing import TRACEPARENT, continued, trace_ids
 from libs.common.security import audit_trail
 from libs.common.web.access_log import PROBES, AccessLog
 from libs.common.web.errors import METHODS, internal_error
+from libs.common.web.places import has_left
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
@@ -30,7 +31,7 @@ _JSON = re.compile(r"application/([a-z]+\+)?json\b")
 REQUESTS = Counter("hiper_http_requests", "Requests answered.", ["route", "method", "status"])
 DURATION = Histogram(
     "hiper_http_request_duration_seconds",
-    "From the request's headers to the last byte of the answer.",
+    "From the request's headers to the last byte of the answer; not of streams and waits.",
     ["route", "method", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
@@ -108,7 +109,8 @@ class RequestShell:
         seconds = perf_counter() - exchange.started
         route, method, status = exchange.route, exchange.method, exchange.status or CLIENT_GONE
         _requests(route, method, status).inc()
-        _duration(route, method, status).observe(seconds)
+        if not has_left(exchange.scope):  # how long a stream lasts says nothing of this server
+            _duration(route, method, status).observe(seconds)
         self._access_log.write(method, route, status, seconds)
 
 

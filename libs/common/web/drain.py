@@ -1,4 +1,5 @@
-"""The end of a process, as its requests learn of it: a body that would take longer than the drain ends before."""
+"""The end of a process, as its requests learn of it: a body that would take longer than the drain ends before,
+and a stream at once."""
 
 import asyncio
 from math import inf
@@ -11,10 +12,12 @@ class Drain:
 
     def __init__(self) -> None:
         self._bodies_end = inf  # seconds of the event loop's clock
+        self.begun = asyncio.Event()
 
     def begin(self, seconds: float) -> None:
         """`seconds`: how long the server waits for requests under way, before it cancels them."""
         self._bodies_end = asyncio.get_running_loop().time() + seconds - MARGIN
+        self.begun.set()
 
     def left(self) -> float:
         """Seconds that a body may still take."""

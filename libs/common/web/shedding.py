@@ -1,16 +1,20 @@
 """Refusing work before it costs anything: a fleet that comes back after an outage must not end the process."""
 
+from contextlib import ExitStack
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.problems import Kind, Problem, later
 from libs.common.web.access_log import PROBES
 from libs.common.web.errors import render
+from libs.common.web.places import hold
 
 FIRST, SPREAD = 2.0, 10.0  # seconds: those that are shed come back 2 to 12 seconds later
 
 
 class Shedder:
-    """Answers 503 while `most` requests are under way. Probes pass: an orchestrator must not take load for death."""
+    """Answers 503 while `most` requests are under way. Probes pass: an orchestrator must not take load for death.
+    A stream counts until it begins."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
@@ -27,8 +31,11 @@ class Shedder:
             )
             await render(problem)(scope, receive, send)
             return
-        self._under_way += 1
-        try:
+        with ExitStack() as place:
+            self._under_way += 1
+            place.callback(self._leave)
+            hold(scope, place.close)
             await self._app(scope, receive, send)
-        finally:
-            self._under_way -= 1
+
+    def _leave(self) -> None:
+        self._under_way -= 1
