@@ -92,6 +92,25 @@ class DeviceInfo(BaseModel):
     device_class: str = Field(description="Whose limits count for it.")
 
 
+class Refusal(BaseModel):
+    """Why ingest refused a request of a device."""
+
+    when: datetime
+    why: str = Field(description="The slug of the problem, and its detail.")
+
+
+class DeviceGlance(DeviceInfo):
+    """A device, and what the janitor knew of it at its last look. Null: that is not known."""
+
+    last_seen: datetime | None = Field(description="When ingest last answered it, to about two minutes.")
+    last_refusal: Refusal | None = Field(description="The last request that ingest refused, of a valid token.")
+    uploads_open: int | None = Field(description="Uploads in progress, parked ones too.")
+    bytes_stored: int | None = Field(
+        description="Of its complete files: counted once in FLEET_COUNT_INTERVAL, and what was completed since."
+    )
+    bytes_allowed: int | None = Field(description="`stored_bytes` of its class; null: no limit.")
+
+
 class DeviceSecret(DeviceInfo):
     """A device with its secret, shown this once."""
 
@@ -99,7 +118,7 @@ class DeviceSecret(DeviceInfo):
 
 
 class DevicePage(BaseModel):
-    devices: list[DeviceInfo]
+    devices: list[DeviceGlance]
     damaged: list[str] = Field([], description="Ids of devices of this page whose record cannot be read.")
     next: str | None = Field(description="Send as `after` for the next page; null on the last.")
 

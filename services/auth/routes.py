@@ -25,6 +25,7 @@ from services.auth.grant import NO_STORE, parse_token_request, refused
 from services.auth.models import (
     Device,
     DeviceChange,
+    DeviceGlance,
     DeviceInfo,
     DevicePage,
     DeviceSecret,
@@ -125,12 +126,15 @@ async def list_devices(
 ) -> DevicePage:
     """The devices, page by page."""
     page = await auth.devices.page(after, limit)
-    return DevicePage(devices=[_info(device) for device in page.devices], damaged=page.damaged, next=page.next)
+    devices = await auth.glances.at(page.devices)
+    return DevicePage(devices=devices, damaged=page.damaged, next=page.next)
 
 
 @devices.get("/{device_id}", responses=_UNKNOWN)
-async def get_device(device_id: str, auth: State) -> DeviceInfo:
-    return _info(await auth.devices.get(device_id))
+async def get_device(device_id: str, auth: State) -> DeviceGlance:
+    """The device, and what is known of it: when it was last seen and refused, and how much it has."""
+    (glance,) = await auth.glances.at([await auth.devices.get(device_id)])
+    return glance
 
 
 @devices.patch(

@@ -12,6 +12,7 @@ from libs.common.storage import Buckets, ObjectStore
 from services.auth.attempts import Attempts
 from services.auth.clients import ADMINISTRATOR, TEST_DEVICE, Clients
 from services.auth.devices import Devices
+from services.auth.glances import Glances
 from services.auth.ledger import Ledger
 
 
@@ -25,6 +26,7 @@ class Auth:
     attempts: Attempts
     classes: frozenset[str]
     body_timeout: float
+    glances: Glances
 
     @classmethod
     def build(
@@ -46,7 +48,8 @@ class Auth:
         clients = Clients(devices, {client: secret.get_secret_value() for client, secret in fixed.items()}, clock)
         attempts = Attempts(clients, settings)
         classes = frozenset({DEFAULT_CLASS, *settings.limits_classes})
-        return cls(issuer, ledger, devices, attempts, classes, settings.body_idle_timeout)
+        glances = Glances(files.perm, settings.limits_classes, clock)
+        return cls(issuer, ledger, devices, attempts, classes, settings.body_idle_timeout, glances)
 
     def known_class(self, name: str) -> str:
         """The name, if it is a class of devices. Raises Problem BAD_REQUEST: a device of a class that does not exist

@@ -48,6 +48,7 @@ def build_app(settings: Settings) -> FastAPI:
             app.state.authn, app.state.auth, app.state.bus = authn, auth, bus
             app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock(), gate)
             stack.push_async_callback(app.state.ingest.close)
+            app.state.ingest.sightings.start()
             app.state.ready = lambda: {"store": backends.prepared, **authn.ready()}
             yield
 

@@ -5,7 +5,7 @@ Dependencies wait for nothing and are coroutines all the same: FastAPI hands pla
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import structlog
@@ -97,10 +97,13 @@ async def file_address(request: Request) -> None:
     file_head(request.scope)
 
 
-def entered(request: Request, caller: Principal) -> AbstractAsyncContextManager[Visit]:
+@asynccontextmanager
+async def entered(request: Request, caller: Principal) -> AsyncIterator[Visit]:
     """Lets the request in. Raises TOO_MANY_REQUESTS."""
     fields: dict[str, str] = request.scope.setdefault(ANSWER_FIELDS, {})
-    return ingest(request).gate.entered(caller, fields)
+    with ingest(request).sightings.of(caller):
+        async with ingest(request).gate.entered(caller, fields) as let_in:
+            yield let_in
 
 
 async def visit(request: Request, caller: Caller) -> AsyncIterator[Visit]:

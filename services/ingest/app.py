@@ -46,6 +46,7 @@ def build_app(settings: Settings) -> FastAPI:
             await app.state.authn.start()
             app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock(), gate)
             stack.push_async_callback(app.state.ingest.close)
+            app.state.ingest.sightings.start()
             app.state.ready = lambda: {"store": backends.prepared, **app.state.authn.ready()}
             yield
 

@@ -22,6 +22,7 @@ from services.ingest.metrics import BUDGET, CHUNKS
 from services.ingest.purging import Purger
 from services.ingest.quota import Quotas
 from services.ingest.receive import Budget, Deadline
+from services.ingest.sightings import Sightings
 from services.ingest.stream_places import StreamPlaces
 from services.ingest.witness import Witness
 
@@ -43,6 +44,7 @@ class Ingest:
     witness: Witness
     purger: Purger
     keeper: Keeper
+    sightings: Sightings
     buckets: Buckets
     feed: Tail
     places: StreamPlaces
@@ -65,6 +67,7 @@ class Ingest:
             Witness(),
             Purger(tools),
             Keeper(buckets.perm, bus, clock, settings.stuck_after),
+            Sightings(buckets.perm, clock),
             buckets,
             Tail(FeedReader(buckets.perm), clock),
             StreamPlaces(settings.max_streams, settings.max_streams_per_device),
@@ -72,6 +75,7 @@ class Ingest:
 
     async def close(self) -> None:
         await self.keeper.close()
+        await self.sightings.close()
 
 
 def ingest(request: Request) -> Ingest:

@@ -1,11 +1,12 @@
 """Which devices each replica of ingest saw: it puts one small object a minute, and the janitor collects them."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from libs.common.fleet.rows import DeviceRow
 from libs.common.fleet.store import load
-from libs.common.fleet.tables import DEVICES
+from libs.common.fleet.tables import DEVICES, Table, encode
 from libs.common.storage import ObjectStore, walk
 from libs.common.uploads.layout import SEEN, is_seen_key
 
@@ -19,6 +20,13 @@ class SeenObject:
     key: str
     modified: float
     rows: list[DeviceRow]
+
+
+async def put_seen(perm: ObjectStore, key: str, at: float, rows: list[DeviceRow]) -> None:
+    """Put what one replica saw in place of what it put before. No other process writes under its key. Raises
+    StoreUnavailable."""
+    body = await asyncio.to_thread(encode, DEVICES, Table(at, rows))
+    await perm.put(key, body, content_type="application/gzip")
 
 
 async def collect(perm: ObjectStore) -> list[SeenObject]:
