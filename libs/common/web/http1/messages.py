@@ -88,7 +88,14 @@ class MessageProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
+        """uvicorn copies each block into a bytearray and out of it again. A block that comes alone, as large ones do,
+        is handed on as it is."""
         self._body_comes()
+        waiting = self.cycle.body
+        if not waiting and not self.cycle.response_complete:
+            self.cycle.body, body = body, b""  # type: ignore[assignment]
+        elif isinstance(waiting, bytes):
+            self.cycle.body = bytearray(waiting)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
