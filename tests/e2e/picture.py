@@ -37,7 +37,8 @@ async def upload(device: Device, name: str, dice: random.Random) -> None:
         await asyncio.sleep(dice.uniform(0, 0.25))
     if not given_up and dice.random() < 0.3:
         await device.wait_for(name, "complete", 120)
-        await device.content(name)
+        async with device.download(name) as answer:
+            await answer.read()  # whatever it is: the store may be away
 
 
 async def fleet(device: Device, until: float, number: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.storage import Buckets, ObjectStore, list_all
 from libs.common.storage.filesystem import FilesystemStore
-from libs.common.uploads.layout import MIN_PART_SIZE
+from libs.common.uploads.layout import FLEET_DEVICES, FLEET_UPLOADS, MIN_PART_SIZE, SEEN
 from tests.backends import MinioServer, RabbitmqServer
 from tests.e2e.conftest import backend_env
 from tests.e2e.device import new_device
@@ -134,7 +134,8 @@ def stale_threshold(every: Sequence[Case]) -> str:
 
 
 async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]]:
-    """The uploads of the cases, counted. Nothing temporary is left, and in permanent storage what belongs there."""
+    """The uploads of the cases, counted. Nothing temporary is left, and in permanent storage what belongs there: files,
+    and the tables of the fleet."""
     perm = lane.buckets.perm
     async with new_device(lane.deployment, "car-17") as car:
         told = await lane.run(car, every)
@@ -143,7 +144,7 @@ async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]
     await emptied(lane.buckets.temp, but=kept_records(upload for _, upload in told))
     expected = [key for _, upload in told if (key := expected_key(upload))]
     for info in await list_all(perm, ""):
-        assert any(info.key.startswith(key) for key in expected), info.key
+        assert info.key.startswith((*expected, FLEET_UPLOADS, FLEET_DEVICES, SEEN)), info.key
     return told
 
 
