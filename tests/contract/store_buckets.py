@@ -45,9 +45,9 @@ class Directory:
         return Directory(self.root.with_name("sibling"))
 
     async def leftovers(self) -> list[str]:
-        """Every file but the locks, and every directory but the store's own."""
+        """Every file but the lock, and every directory but the store's own."""
         own = self.root / ".hiper"
-        expected = {own, own / "lock", own / "mkdir.lock", own / "meta", own / "multipart", own / "tmp"}
+        expected = {own, own / "lock", own / "meta", own / "multipart", own / "tmp"}
         return [str(path) for path in self.root.rglob("*") if path not in expected]
 
     async def destroy(self) -> None:

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.storage import (
+    ConditionFailed,
     Fence,
     FenceExpired,
     ObjectNotFound,
@@ -30,9 +31,11 @@ from libs.common.storage import (
     Stream,
     UploadNotFound,
     _fs_files,
+    _fs_folders,
     list_all,
     read,
 )
+from libs.common.storage._fs_folders import Folder
 from libs.common.storage._fs_read import Reader
 from libs.common.storage._fs_walk import walk
 from libs.common.storage.filesystem import BLOCK, FilesystemStore
@@ -60,6 +63,10 @@ def data_directories(root: Path) -> list[Path]:
 
 def make_file(path: bytes) -> None:
     os.close(os.open(path, os.O_CREAT))
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def age(path: Path, seconds: float) -> None:
@@ -214,7 +221,7 @@ class TestAppearing:
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         steps: list[str] = []
-        fsync, replace = os.fsync, os.replace
+        fsync, link = os.fsync, os.link
 
         def name_of(path: str) -> str:
             return "temp" if "/tmp/" in path.removeprefix(str(tmp_path)) else os.path.relpath(path, tmp_path)
@@ -223,14 +230,17 @@ class TestAppearing:
             steps.append(f"sync {name_of(str(Path(f'/proc/self/fd/{fd}').readlink()))}")
             fsync(fd)
 
-        def spying_replace(source: bytes, target: bytes) -> None:
+        def spying_link(source: bytes, target: bytes, **more: bool) -> None:
             steps.append(f"{name_of(os.fsdecode(source))} -> {name_of(os.fsdecode(target))}")
-            replace(source, target)
+            link(source, target, **more)
 
         monkeypatch.setattr(os, "fsync", spying_fsync)
-        monkeypatch.setattr(os, "replace", spying_replace)
+        monkeypatch.setattr(os, "link", spying_link)
         await store.put("a/b/c", b"x")
         assert steps == ["sync temp", "sync .", "sync a", "temp -> a/b/c", "sync a/b"]
+        steps.clear()
+        await store.put("a/b/d", b"x")
+        assert steps == ["sync temp", "temp -> a/b/d", "sync a/b"]
 
     async def test_folders_go_with_their_last_object(self, store: FilesystemStore, tmp_path: Path) -> None:
         await store.put("a/b/c", b"", metadata={"x": "y"})
@@ -293,6 +303,7 @@ class TestAppearing:
 
     async def test_a_put_that_is_cancelled_ends_before_it_returns(self, store: FilesystemStore, tmp_path: Path) -> None:
         """Its thread cannot be stopped; nothing may go on behind the caller's back."""
+        await store.put("k", b"old")
         with locked(tmp_path):
             put = asyncio.create_task(store.put("k", b"x"))
             await asyncio.sleep(0.1)
@@ -302,6 +313,120 @@ class TestAppearing:
         with pytest.raises(asyncio.CancelledError):
             await put
         assert temporary_files(tmp_path) == []
+
+
+class TestWithoutTheLock:
+    """Puts of new keys: chunks, above all."""
+
+    async def test_a_new_key_waits_for_no_lock(self, store: FilesystemStore, tmp_path: Path) -> None:
+        with locked(tmp_path):
+            await store.put("a/b", b"new")
+        assert await read(store, "a/b") == b"new"
+
+    async def test_a_folder_that_another_process_removes_meanwhile_is_made_again(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        link, removed = os.link, list[str]()
+
+        def removing_first(source: bytes, target: bytes, **more: bool) -> None:
+            if len(removed) < 3:
+                removed.append("a")
+                (tmp_path / "a" / "b").rmdir()
+                (tmp_path / "a").rmdir()
+            link(source, target, **more)
+
+        monkeypatch.setattr(os, "link", removing_first)
+        await store.put("a/b/c", b"x")
+        assert len(removed) == 3
+        assert await read(store, "a/b/c") == b"x"
+
+    async def test_a_folder_that_another_process_made_again_is_durable_before_the_answer(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That process may not have synced the folder's name yet, and a power cut would take it and what is in it."""
+        await store.put("a/b/first", b"")
+        (tmp_path / "a" / "b" / "first").unlink()
+        link, fsync, synced = os.link, os.fsync, list[str]()
+
+        def making_again_first(source: bytes, target: bytes, **more: bool) -> None:
+            (tmp_path / "a" / "b").rmdir()
+            (tmp_path / "a" / "b").mkdir()
+            synced.clear()
+            link(source, target, **more)
+
+        def spying_fsync(fd: int) -> None:
+            synced.append(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
+            fsync(fd)
+
+        monkeypatch.setattr(os, "link", making_again_first)
+        monkeypatch.setattr(os, "fsync", spying_fsync)
+        await store.put("a/b/second", b"")
+        assert synced == ["a/b", "a", "."]
+
+    async def test_a_folder_that_this_process_did_not_make_is_synced_before_it_is_built_on(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        fsync, synced = os.fsync, list[str]()
+
+        def spying_fsync(fd: int) -> None:
+            synced.append(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", spying_fsync)
+        await store.put("a/b/c", b"")
+        assert synced[1:] == [".", "a", "a/b"]
+
+    async def test_attributes_that_a_crash_left_are_not_those_of_the_next_object(
+        self, store: FilesystemStore, tmp_path: Path
+    ) -> None:
+        await store.put("k", b"old", metadata={"session": "old"})
+        (tmp_path / "k").unlink()
+        await store.put("k", b"new")
+        assert (await store.stat("k")).metadata == {}
+
+    async def test_a_condition_that_is_checked_under_the_lock_holds_until_the_name_appears(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A put that takes no lock comes between."""
+        link, raced = os.link, list[bytes]()
+
+        def after_another(source: bytes, target: bytes, **more: bool) -> None:
+            if not raced:
+                raced.append(target)
+                (tmp_path / "k").write_bytes(b"faster")
+            link(source, target, **more)
+
+        monkeypatch.setattr(os, "link", after_another)
+        with pytest.raises(ConditionFailed):
+            await store.put("k", b"slower", absent=True, metadata={"session": "slower"})
+        assert raced
+        assert await read(store, "k") == b"faster"
+        assert (await store.stat("k")).metadata == {}
+        assert temporary_files(tmp_path) == []
+
+    async def test_a_file_system_without_hard_links_keeps_conditions_under_the_lock(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(*_args: object, **_kwargs: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuses)
+        await store.put("a/b", b"1")
+        await store.put("k", b"1", absent=True)
+        with pytest.raises(ConditionFailed):
+            await store.put("k", b"2", absent=True)
+        assert (await read(store, "a/b"), await read(store, "k")) == (b"1", b"1")
+
+    async def test_more_folders_than_are_held_open(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_fs_folders, "HELD", 4)
+        before = open_files()
+        for n in range(3 * 8):
+            await store.put(f"a/{n % 8}/{n}", b"")
+        assert len(await list_all(store, "")) == 24
+        assert open_files() <= before + 4 + 1
 
 
 class TestLock:
@@ -321,15 +446,15 @@ class TestLock:
     async def test_a_fence_is_looked_at_after_everything_that_may_take_long(
         self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        make_parents, calls = store._tree._make_parents, list[int]()
+        durable, calls = store._tree._folders.durable, list[int]()
 
-        def slow_when_the_lock_is_held(*paths: bytes | None) -> None:
-            make_parents(*paths)
+        def slow_when_the_lock_is_held(path: bytes) -> Folder:
             calls.append(1)
             if len(calls) == 2:
                 time.sleep(0.7)
+            return durable(path)
 
-        monkeypatch.setattr(store._tree, "_make_parents", slow_when_the_lock_is_held)
+        monkeypatch.setattr(store._tree._folders, "durable", slow_when_the_lock_is_held)
         with pytest.raises(FenceExpired):
             await store.put("a/b", b"", fence=Fence(time.time() - 1.5))
         assert await list_all(store, "") == []
@@ -359,6 +484,8 @@ class TestLock:
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(_fs_files, "LOCK_WAIT", 0.1)
+        for key in ("a", "b"):
+            await store.put(key, b"")
         with locked(tmp_path):
             results = await asyncio.gather(store.put("a", b""), store.put("b", b""), return_exceptions=True)
         assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable]
@@ -441,6 +568,21 @@ class TestUploads:
             await store.list_parts(KEY, upload)
         with pytest.raises(UploadNotFound):
             await store.complete_multipart(KEY, upload, [part])
+
+    async def test_a_completion_that_was_killed_between_its_two_names_is_one(
+        self, store: FilesystemStore, tmp_path: Path
+    ) -> None:
+        """Nobody may write to the data any more: it is the object."""
+        upload = await store.create_multipart(KEY, part_size=8)
+        part = await store.put_part(KEY, upload, 1, b"x")
+        (tmp_path / "visible").hardlink_to(tmp_path / ".hiper" / "multipart" / upload / "data")
+        for call in (
+            store.list_parts(KEY, upload),
+            store.put_part(KEY, upload, 1, b"y"),
+            store.complete_multipart(KEY, upload, [part], absent=True),
+        ):
+            with pytest.raises(UploadNotFound):
+                await call
 
     async def test_a_part_longer_than_its_place_is_refused(self, store: FilesystemStore) -> None:
         upload = await store.create_multipart(KEY, part_size=4)

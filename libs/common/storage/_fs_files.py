@@ -26,7 +26,7 @@ _LOCK_POLL = 0.002  # seconds
 # Bytes that only small writes may take: a DELETE writes a record before it makes room.
 RESERVE = 4 * 2**20
 SMALL = 4096  # bytes
-
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 
 _KINDS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR), StoreRefused),
@@ -112,11 +112,23 @@ def clone(source: bytes, target: bytes) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+        if error.errno not in _NO_LINKS:
             raise
         with opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
             shutil.copyfile(source, target)
         sync(target)
+
+
+def link_new(source: bytes, target: bytes) -> bool:
+    """Give a file a second name that nothing has: of any number of calls at once one succeeds. False where the file
+    system knows no hard links. Raises FileExistsError. Not durable before `sync` of the name's directory."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from libs.common.storage._checks import RESERVED, check_key
 class Places:
     """An object is the file `{root}/{key}`. What belongs to the store itself lies below `{root}/.hiper`::
 
-    lock, mkdir.lock          held while names appear and vanish, and while directories are made
+    lock                      held while names change by a condition, are replaced, and vanish
     tmp/                      files on their way to a name
     meta/{key}                attributes of an object, where they are not the defaults
     multipart/{upload_id}/    see _fs_uploads
@@ -27,7 +27,6 @@ class Places:
         self.temp = os.path.join(own, b"tmp")
         self.uploads = os.path.join(own, b"multipart")
         self.lock = os.path.join(own, b"lock")
-        self.mkdir_lock = os.path.join(own, b"mkdir.lock")
 
     def object(self, key: str) -> bytes:
         """Raises ValueError for what is not a key, and so for what would lead out of the root."""

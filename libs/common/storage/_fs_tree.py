@@ -15,6 +15,7 @@ from libs.common.storage._fs_files import (
     Lock,
     clone,
     close_to_others,
+    link_new,
     make_directories,
     prune,
     remove,
@@ -22,6 +23,7 @@ from libs.common.storage._fs_files import (
     sync_nearest,
     write_file,
 )
+from libs.common.storage._fs_folders import TRIES, Folders
 from libs.common.storage._fs_places import Places, original
 
 BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
@@ -60,7 +62,7 @@ class Tree:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._names = Lock(places.lock)
-        self._directories = Lock(places.mkdir_lock)
+        self._folders = Folders(places.root)
 
     def ensure(self) -> None:
         """Make what is missing, keep other users out, and remove temporary files that a killed process left behind."""
@@ -72,6 +74,9 @@ class Tree:
                 with suppress(FileNotFoundError):
                     if time.time() - entry.stat().st_mtime > LEFTOVER_AGE:
                         remove(entry.path)
+
+    def close(self) -> None:
+        self._folders.clear()
 
     def put(self, key: str, body: Bytes, attributes: Attributes, when: When) -> str:
         temp = self._places.new_temp()
@@ -108,40 +113,81 @@ class Tree:
         target, sidecar = self._places.object(key), self._places.sidecar(key)
         described = self._describe(attributes)
         try:
-            self._make_parents(target, sidecar if described else None)
-            with self._names.held():
-                # again, because a delete may have pruned them in the meantime; it cannot while the lock is held
-                self._make_parents(target, sidecar if described else None)
-                if size is not None:
-                    os.truncate(source, size)
-                try:
-                    when.check(target)  # last: from here on nothing waits for a lock or for the disk
-                except (FenceExpired, ConditionFailed):
-                    self._prune([key])
-                    raise
-                self._appear(source, target, described, sidecar, keep_date=keep_date)
-                etag = etag_of(target)
+            plain = not (described or when.match or when.fence or size is not None or os.path.lexists(sidecar))
+            etag = self._create(source, target, keep_date=keep_date) if plain else ""
+            return etag or self._place(source, key, described, when, size, keep_date=keep_date)
         except (NotADirectoryError, IsADirectoryError):
             self._places.check_there()
             raise KeyTaken(f"part of this key is another object's key, or the reverse: {key!r}") from None
         finally:
             if described:
                 remove(described)
-        self._sync(target, sidecar if described else None, itself=size is not None)
+
+    def _create(self, source: bytes, target: bytes, *, keep_date: bool) -> str:
+        """Give the file a name that nothing has yet, without the lock; empty where only the lock can tell what to do.
+        The name appears by link(2), which replaces nothing: so no write that looked under the lock is undone."""
+        path = os.path.dirname(target)
+        for _ in range(TRIES):
+            folder = self._folders.durable(path)
+            etag = _dated(source, keep_date=keep_date)
+            try:
+                if not link_new(source, target):
+                    return ""
+            except FileExistsError:
+                return ""
+            except FileNotFoundError:  # a delete removed the directory
+                continue
+            if folder.is_there():
+                folder.sync()
+            else:  # it was removed and made again meanwhile, by a process that may not have synced its name yet
+                self._folders.sync_up(path)
+            return etag
+        return ""
+
+    def _place(
+        self, source: bytes, key: str, described: bytes | None, when: When, size: int | None, *, keep_date: bool
+    ) -> str:
+        """Give the file its name under the lock, whatever has it now."""
+        target, sidecar = self._places.object(key), self._places.sidecar(key)
+        paths = [os.path.dirname(path) for path in ((sidecar, target) if described else (target,))]
+        for path in paths:
+            self._folders.durable(path)
+        with self._names.held():
+            # again, because a delete may have pruned them in the meantime; it cannot while the lock is held
+            folders = [self._folders.durable(path) for path in paths]
+            if size is not None:
+                os.truncate(source, size)
+            try:
+                when.check(target)  # last: from here on nothing waits for a lock or for the disk
+                etag = _dated(source, keep_date=keep_date)  # under the lock: objects are as old as they are visible
+                self._appear(source, target, described, sidecar, absent=when.absent)
+            except (FenceExpired, ConditionFailed):
+                self._prune([key])
+                raise
+        if size is not None:
+            with suppress(FileNotFoundError):  # deleted since
+                sync(target)
+        for folder in folders:
+            folder.sync()
         return etag
 
     @staticmethod
-    def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, *, keep_date: bool) -> None:
-        if not keep_date:
-            now = time.time_ns()
-            os.utime(source, ns=(now, now))  # under the lock: objects are as old as they are visible
+    def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, *, absent: bool) -> None:
+        """Raises ConditionFailed where a put without the lock was faster."""
         if os.path.isdir(target):  # before its attributes would take the place of those below it
             raise IsADirectoryError
         if described:
             os.replace(described, sidecar)
         else:
             remove(sidecar)
-        os.replace(source, target)
+        try:
+            if absent and link_new(source, target):
+                remove(source)
+            else:
+                os.replace(source, target)
+        except FileExistsError:
+            remove(sidecar)
+            raise ConditionFailed("an object is there") from None
 
     def _describe(self, attributes: Attributes) -> bytes | None:
         if attributes == Attributes():
@@ -149,21 +195,6 @@ class Tree:
         temp = self._places.new_temp()
         write_file(temp, json.dumps(asdict(attributes)).encode())
         return temp
-
-    def _make_parents(self, *paths: bytes | None) -> None:
-        """Held while the new names become durable, so that nobody builds on one that a power cut could undo."""
-        with self._directories.held():
-            for path in filter(None, paths):
-                make_directories(os.path.dirname(path))
-
-    @staticmethod
-    def _sync(target: bytes, sidecar: bytes | None, *, itself: bool) -> None:
-        with suppress(FileNotFoundError):  # deleted since
-            if sidecar:
-                sync(os.path.dirname(sidecar))
-            if itself:
-                sync(target)
-            sync(os.path.dirname(target))
 
     def delete(self, keys: Sequence[str], fence: Fence | None) -> None:
         for key in keys:
@@ -197,8 +228,20 @@ class Tree:
         """Remove the directories of objects that are empty; those that are left."""
         folders = {os.path.dirname(self._places.object(key)): self._places.root for key in keys}
         folders |= {os.path.dirname(self._places.sidecar(key)): self._places.meta for key in keys}
-        with self._directories.held():
-            return {prune(folder, top) for folder, top in folders.items()}
+        left = set[bytes]()
+        for folder, top in folders.items():
+            left.add(prune(folder, top))
+            if folder not in left:
+                self._folders.forget(folder)
+        return left
+
+
+def _dated(source: bytes, *, keep_date: bool) -> str:
+    """The etag of the object that a file is about to become."""
+    if not keep_date:
+        now = time.time_ns()
+        os.utime(source, ns=(now, now))
+    return etag(os.stat(source, follow_symlinks=False))
 
 
 def etag_of(path: bytes) -> str:

@@ -41,8 +41,8 @@ class Upload:
             raise UploadNotFound(upload_id)
         with self.not_over(), open(os.path.join(self._folder, b"upload.json"), "rb") as file:
             about = json.load(file)
-            os.stat(self._data)
-        if about["key"] != key:
+            over = os.stat(self._data).st_nlink > 1  # its completion was killed: it is the object already
+        if over or about["key"] != key:
             raise UploadNotFound(upload_id)
         self.part_size: int = about["part_size"]
         self._attributes = Attributes(**about["attributes"])

@@ -44,6 +44,7 @@ class FilesystemStore:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
+        self._tree.close()
 
     def origin(self, key: str, size: int) -> Origin:
         check_key(key)
