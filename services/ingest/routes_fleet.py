@@ -3,9 +3,11 @@
 import base64
 import binascii
 import json
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from libs.common.files.labels import KEY, VALUE, parse_labels
 from libs.common.files.names import SUBJECT, check_prefix, valid_filename, valid_owner
@@ -17,14 +19,18 @@ from libs.common.security.tokens import Principal
 from libs.common.uploads.layout import FileId
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, file_address, listed_owner, visit
+from services.ingest.fleet_stream import changes_of
 from services.ingest.keeper import Kept
+from services.ingest.manners import EVENTS, JSONL, manner_of, wait_of
 from services.ingest.models_fleet import UploadItem, UploadsAnswer
 from services.ingest.parameters import Absent
 from services.ingest.state import ingest
+from services.ingest.streams import MayLast
 
 router = APIRouter(tags=["files"], dependencies=[Depends(file_address), Depends(visit)])
 
 _PARAMETERS = frozenset({"owner", "status", "stuck", "prefix", "class", "label", "limit", "after"})
+_VERSION = re.compile("v[0-9a-f]{8}-[0-9]{1,18}")
 _PROBLEMS = problem_responses(
     Kind.BAD_REQUEST,
     Kind.UNAUTHORIZED,
@@ -33,6 +39,11 @@ _PROBLEMS = problem_responses(
     Kind.NOT_READY,
     Kind.STORE_UNAVAILABLE,
 )
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in (EVENTS, JSONL)}},
+    **_PROBLEMS,
+}
 
 
 async def _wanted(
@@ -77,21 +88,42 @@ async def _wanted(
     return Filter(whose, status, stuck, check_prefix(prefix), device_class, _labels(label))
 
 
-@router.get("/uploads", responses=_PROBLEMS)
+@router.get("/uploads", response_model=UploadsAnswer, responses=_ANSWERS)
 async def list_uploads(
     request: Request,
+    response: Response,
     caller: Caller,
+    lasting: MayLast,
     wanted: Annotated[Filter, Depends(_wanted)],
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many uploads.")] = 100,
-    after: Annotated[str | Absent, Query(description="`next` of the page before.")] = None,
-) -> UploadsAnswer:
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many uploads in a list.")] = 100,
+    after: Annotated[
+        str | Absent,
+        Query(
+            description="`next` of the page before. Or a `version`: with `Prefer: wait=N` the answer comes at the "
+            "first change since then, or after N seconds (at most 60); and a stream goes on from there."
+        ),
+    ] = None,
+    last_event_id: Annotated[str | Absent, Header(description="As `after`, for a stream.")] = None,
+) -> UploadsAnswer | StreamingResponse:
     """Uploads in progress, those of all devices with the scope `fleet:read`: how far each is, how fast it goes, what it
     waits for, and whether it is stuck. It is as the last look of the janitor at the whole bucket saw it, at `as_of`,
-    with what this server heard since."""
-    begin = _decode(after) if after else None
-    kept = await ingest(request).keeper.uploads(wanted.owner)
-    ingest(request).witness.watched(caller, wanted.owner)
-    return await page(kept, wanted, limit, begin, ingest(request).settings.stale_threshold)
+    with what this server heard since. With `Accept: text/event-stream` or `application/jsonl` a stream: the list, then
+    each change."""
+    running = ingest(request)
+    version = after if after is not None and _VERSION.fullmatch(after) else None
+    begin = _decode(after) if after and not version else None
+    kept = await running.keeper.uploads(wanted.owner)
+    running.witness.watched(caller, wanted.owner)
+    if manner_of(request) != "once":
+        return await lasting.stream(
+            changes_of(kept, wanted, version or last_event_id, running.settings.stale_threshold)
+        )
+    seconds = wait_of(request)
+    if version and seconds is not None:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+        await lasting.wait(kept.wait(version, wanted, seconds), seconds)
+    response.headers["Vary"] = "Accept, Prefer"
+    return await page(kept, wanted, limit, begin, running.settings.stale_threshold)
 
 
 async def page(kept: Kept, wanted: Filter, limit: int, after: FileId | None, stale_threshold: float) -> UploadsAnswer:
