@@ -2,7 +2,7 @@
 
 from libs.client.client import HiperClient
 from libs.client.errors import HiperError
-from libs.client.models import Device, DownloadResult, FileEntry, NewDevice, Status, UploadResult
+from libs.client.models import Device, DownloadResult, FileEntry, NewDevice, Outcome, Status, UploadResult
 
 __all__ = [
     "Device",
@@ -11,6 +11,7 @@ __all__ = [
     "HiperClient",
     "HiperError",
     "NewDevice",
+    "Outcome",
     "Status",
     "UploadResult",
 ]

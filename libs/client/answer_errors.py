@@ -6,6 +6,7 @@ from typing import Any
 from libs.client.errors import (
     AnswerError,
     ContentConflictError,
+    FeedExpiredError,
     FileTooLargeError,
     GatewayError,
     IncompleteError,
@@ -34,6 +35,7 @@ _BY_SLUG: Mapping[str, tuple[type[AnswerError], str]] = {
     "too-large": (AnswerError, "smaller chunks were tried; the operator can raise the limit"),
     "too-large/file": (FileTooLargeError, "split the file, or ask the operator to raise MAX_FILE_SIZE"),
     "too-large/body": (AnswerError, "send it in several requests"),
+    "feed-expired": (FeedExpiredError, "begin with what is kept: hiper events"),
     "device-not-found": (NotFoundError, "see which there are: hiper device ls"),
     "device-has-files": (AnswerError, "see them, and delete them: hiper device purge ID"),
     "device-exists": (AnswerError, "revoke it first, or choose another id"),
@@ -61,6 +63,8 @@ def answer_error(status: int, reason: str, document: Mapping[str, Any], retry_af
     title, detail = document.get("title"), document.get("detail")
     message = ": ".join(str(part) for part in (title, detail) if part) or f"the server answered {status} {reason}"
     error = kind(message, hint, status=status, slug=slug)
+    if isinstance(error, FeedExpiredError):
+        error.oldest = str(document.get("oldest", ""))
     otherwise: Retry = "few" if status >= 500 or slug in _DAMAGED else "no"
     error.retry = "yes" if slug in _PASSING else _RETRY.get(status, otherwise)
     error.retry_after = retry_after

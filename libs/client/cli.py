@@ -11,6 +11,7 @@ from libs.client import (
     commands_config,
     commands_devices,
     commands_download,
+    commands_events,
     commands_files,
     commands_login,
     commands_transfer,
@@ -29,6 +30,7 @@ app.command()(commands_transfer.upload)
 app.command()(commands_download.download)
 app.command()(commands_files.status)
 app.command()(commands_files.ls)
+app.command()(commands_events.events)
 app.command()(commands_files.rm)
 app.add_typer(commands_devices.device, name="device")
 app.add_typer(commands_config.config, name="config")

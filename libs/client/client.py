@@ -4,7 +4,7 @@ import asyncio
 import mimetypes
 import ssl
 import unicodedata
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
@@ -16,6 +16,7 @@ from libs.client.address import check_server, host_field
 from libs.client.devices import Devices
 from libs.client.downloads import Demands, Downloader
 from libs.client.errors import HiperError
+from libs.client.feed import Feed, Outcomes, feed_query
 from libs.client.files import Files
 from libs.client.models import DownloadResult, FileEntry, State, Status, UploadResult
 from libs.client.names import RemoteFile
@@ -82,6 +83,7 @@ class HiperClient:
         self.tokens = self.tokens or ClientCredentials(self._session, self.server, *self._login)
         self._transport = Transport(self._session, self.server, self.tokens, self._limit)
         self._files = Files(self._transport)
+        self._feed = Feed(self._transport)
         self.devices = Devices(self._transport, min(CALL_PATIENCE, self._retry_for))
         return self
 
@@ -172,6 +174,30 @@ class HiperClient:
         """How far a file is. Raises NotFoundError and RejectedError."""
         file = RemoteFile.of(filename, owner)
         return await self._files.status(file, self._patience(CALL_PATIENCE))
+
+    def watch(self, filename: str, *, owner: str | None = None) -> AsyncGenerator[Status, None]:
+        """How far a file is now, and after each change, as an asynchronous iterator without an end. Raises
+        NotFoundError (also once the file is deleted) and RejectedError."""
+        return self._files.changes(RemoteFile.of(filename, owner), self._patience())
+
+    def outcomes(
+        self,
+        *,
+        after: str | None = None,
+        owner: str | None = None,
+        kinds: Iterable[str] = (),
+        follow: bool = False,
+    ) -> Outcomes:
+        """What became of files, in the order of the feed, as an asynchronous iterator: up to the present, or with
+        follow=True without an end.
+
+        It begins behind the outcome whose `cursor` is given as `after`; with "now", behind all that is known; else
+        with the first one that is kept. No outcome is missed, whatever breaks; one may come twice, with the same `id`.
+        `owner`, and some `kinds` (models.OutcomeKind), choose among them. Raises FeedExpiredError."""
+        query = feed_query(after, owner, kinds)
+        if follow:
+            return self._feed.follow(query, self._patience())
+        return self._feed.read(query, self._patience(CALL_PATIENCE))
 
     def list(
         self, *, owner: str | None = None, status: State | Literal["rejected"] | None = None, prefix: str = ""

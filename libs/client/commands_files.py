@@ -1,6 +1,6 @@
 """`hiper status`, `hiper ls` and `hiper rm`."""
 
-import asyncio
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated
 
@@ -13,7 +13,6 @@ from libs.client.errors import HiperError
 from libs.client.models import FileEntry, Status
 from libs.client.sizes import format_size, printable
 
-WATCH_EVERY = 1.0  # seconds
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Name = Annotated[str, typer.Argument(help="Name of the file on the server.", metavar="NAME")]
 
@@ -31,16 +30,18 @@ def status(
     """
 
     async def work() -> None:
-        shown = None
         async with client() as hiper:
-            while True:
-                now = await hiper.status(name, owner=owner)
-                if now != shown:
-                    print_json(now.model_dump(mode="json")) if as_json else say(_describe(now))
-                if not watch or now.status == "complete":
-                    return
-                shown = now
-                await asyncio.sleep(WATCH_EVERY)
+            if not watch:
+                show(await hiper.status(name, owner=owner))
+                return
+            async with aclosing(hiper.watch(name, owner=owner)) as states:
+                async for now in states:
+                    show(now)
+                    if now.status == "complete":
+                        return
+
+    def show(now: Status) -> None:
+        print_json(now.model_dump(mode="json")) if as_json else say(_describe(now))
 
     run(work)
 

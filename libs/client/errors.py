@@ -28,6 +28,10 @@ class ServerAwayError(HiperError):
         super().__init__(f"cannot reach {server}: {reason}", "check the address, the network and the server")
 
 
+class SilentServerError(ServerAwayError):
+    """The connection stands, but nothing comes."""
+
+
 class TlsError(HiperError):
     """TLS does not come about, for a reason that will stay: one side cannot or will not."""
 
@@ -77,6 +81,12 @@ class RejectedError(AnswerError):
     """The server threw the upload out: its bytes do not have the declared digest."""
 
     replaceable = True
+
+
+class FeedExpiredError(AnswerError):
+    """The cursor is older than the outcomes that the server keeps. `oldest` is that of the first one that is kept."""
+
+    oldest = ""
 
 
 class FileTooLargeError(AnswerError):

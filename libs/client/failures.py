@@ -13,6 +13,7 @@ from libs.client.errors import (
     AnswerError,
     HiperError,
     ServerAwayError,
+    SilentServerError,
     TlsError,
     UntrustedServerError,
 )
@@ -31,6 +32,8 @@ def translated(server: str) -> Iterator[None]:
         raise gateway_error(server, error.status, error.message, "") from error
     except aiohttp.InvalidURL as error:
         raise HiperError(f"{server!r} is not the address of a server", "like https://host:port") from error
+    except aiohttp.SocketTimeoutError as error:
+        raise SilentServerError(server, "no answer in time") from error
     except TimeoutError as error:
         raise ServerAwayError(server, "no answer in time") from error
     except aiohttp.ClientError as error:

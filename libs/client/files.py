@@ -1,16 +1,19 @@
 """The routes under /files and /upload, as typed calls."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from libs.client.errors import GatewayError, HiperError, NotFoundError, PreconditionError, ServerAwayError
+from libs.client.events import ServerEvent
+from libs.client.following import Follower
 from libs.client.models import ChunkAnswer, FileEntry, FilePage, RemoteHead, Status
 from libs.client.names import RemoteFile
 from libs.client.retry import Patience
-from libs.client.transport import CHUNK_TIMEOUT, Request, Transport
+from libs.client.transport import CHUNK_TIMEOUT, Answer, Request, Transport
 from libs.client.wire import content_range, digest_field, parse_digest_field
 from libs.common.files.extents import Extent
 
+SOON = 3  # looks at a file that is about to be complete, before one that waits
 PAGE = 1000  # entries in one page of a listing
 
 
@@ -46,6 +49,33 @@ class Chunk:
         return {"Hiper-Label": ", ".join(pairs)} if pairs else {}
 
 
+class _FileStatus:
+    """The state of a file, of which only the newest counts."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
+        self._seen: Status | None = None
+
+    @property
+    def is_present(self) -> bool:
+        return self._seen is not None
+
+    def request(self) -> Request:
+        after = {"after": self._seen.version} if self._seen and self._seen.version else {}
+        return Request("GET", f"{self._file.path}/status", {**self._file.query, **after})
+
+    def take_event(self, event: ServerEvent) -> Sequence[Status]:
+        return self._take(event.data)
+
+    def take_answer(self, answer: Answer) -> Sequence[Status]:
+        return self._take(answer.body)
+
+    def _take(self, document: str | bytes) -> Sequence[Status]:
+        """Nothing where it is the state that was seen last."""
+        before, self._seen = self._seen, Status.model_validate_json(document)
+        return [] if self._seen == before else [self._seen]
+
+
 class Files:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -60,6 +90,14 @@ class Files:
         """Raises NotFoundError and RejectedError."""
         request = Request("GET", f"{file.path}/status", file.query)
         return self._transport.parse(Status, await self._transport.call(request, patience))
+
+    def changes(self, file: RemoteFile, patience: Patience) -> AsyncGenerator[Status, None]:
+        """The state of a file now, and each later one, for ever. Raises NotFoundError and RejectedError."""
+        return Follower(self._transport, _FileStatus(file), patience).run()
+
+    def last_changes(self, file: RemoteFile, patience: Patience) -> AsyncGenerator[Status, None]:
+        """The same of a file that is about to be complete: most are within a fraction of a second."""
+        return Follower(self._transport, _FileStatus(file), patience, streams=False, soon=SOON).run()
 
     async def head(self, file: RemoteFile, patience: Patience) -> RemoteHead:
         """Of a complete file."""

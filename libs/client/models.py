@@ -2,14 +2,30 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from libs.common.files.extents import Extent, Extents
 
 State = Literal["pending", "partial", "complete"]
+
+
+class OutcomeKind(StrEnum):
+    COMPLETE = "complete"
+    PARKED = "parked"
+    REJECTED = "rejected"
+    DELETED = "deleted"
+
+
+_KINDS = {
+    "FileCompleted": OutcomeKind.COMPLETE,
+    "PartialFileMoved": OutcomeKind.PARKED,
+    "FileRejected": OutcomeKind.REJECTED,
+    "FileDeleted": OutcomeKind.DELETED,
+}
 # From the document, not from the ETag that says the same: proxies take that away, or make it weak.
 Session = Annotated[str | None, AfterValidator(lambda session: session or None)]
 
@@ -78,6 +94,39 @@ class FileEntry(_Record):
     size: int | None = None
     last_modified: datetime | None = None
     labels: dict[str, str] | None = None
+
+
+class Outcome(_Record):
+    """What became of a file, as a CloudEvent. `cursor`: where to go on in the feed so that nothing after this outcome
+    is missed; a few before it may come again, with their `id`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    type: str
+    time: datetime
+    data: dict[str, Any]
+    cursor: str = ""
+
+    @property
+    def kind(self) -> str:
+        """An OutcomeKind; of a type that this client does not know, its name."""
+        name = self.type.removeprefix("hiper.").partition(".")[0]
+        return _KINDS.get(name, name)
+
+    @property
+    def owner(self) -> str:
+        return str(self.data.get("owner", ""))
+
+    @property
+    def filename(self) -> str:
+        return str(self.data.get("filename", ""))
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole file; None where that is not known."""
+        size = self.data.get("total_size")
+        return size if isinstance(size, int) else None
 
 
 class Device(_Record):

@@ -32,7 +32,7 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 @dataclass(frozen=True, slots=True)
 class Request:
     """`path` is percent-encoded and begins with a slash; `query` is not encoded. `timeout` is for the whole
-    exchange, in seconds; None for a body of any length."""
+    exchange, in seconds; None for a body of any length. `silence`: seconds without a byte that end it."""
 
     method: str
     path: str
@@ -40,6 +40,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     timeout: float | None = SILENCE_TIMEOUT
+    silence: float = SILENCE_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Transport:
     ) -> None:
         """`limit` bounds what is sent as bodies."""
         self._session = session
-        self._server = server
+        self.server = server
         self._tokens = tokens
         self._limit = limit or RateLimit()
 
@@ -66,7 +67,7 @@ class Transport:
         breaks while the answer's body is read inside of the `async with`."""
         for last in (False, True):
             token = await self._tokens.token()
-            with translated(self._server):
+            with translated(self.server):
                 async with self._send(request, token) as response:
                     try:
                         await raise_for(response)
@@ -101,9 +102,22 @@ class Transport:
             except HiperError as error:
                 await backoff.pause(error)
 
+    async def ask_for_scope(self, scope: str, patience: Patience) -> None:
+        """Have a scope in the tokens from now on, if the client may have it: a token for which none were named need not
+        have all of them."""
+        backoff = patience.backoff()
+        while isinstance(self._tokens, ClientCredentials):
+            try:
+                await self._tokens.token()
+                await self._tokens.widen(frozenset({scope}))
+            except HiperError as error:
+                await backoff.pause(error)
+            else:
+                return
+
     def parse(self, kind: type[RecordT], answer: Answer) -> RecordT:
         """The answer's JSON document as a record."""
-        with translated(self._server):
+        with translated(self.server):
             return kind.model_validate_json(answer.body)
 
     def _send(self, request: Request, token: str) -> "aiohttp.client._RequestContextManager":
@@ -111,11 +125,11 @@ class Transport:
         length = {} if request.body is None else {"Content-Length": str(len(request.body))}
         return self._session.request(
             request.method,
-            URL(f"{self._server}{request.path}{query}", encoded=True),
+            URL(f"{self.server}{request.path}{query}", encoded=True),
             headers={"Accept-Encoding": "identity", **length, **request.headers, "Authorization": f"Bearer {token}"},
             data=None if request.body is None else self._limit.blocks(request.body),
             timeout=aiohttp.ClientTimeout(
-                total=request.timeout, sock_connect=CONNECT_TIMEOUT, sock_read=SILENCE_TIMEOUT
+                total=request.timeout, sock_connect=CONNECT_TIMEOUT, sock_read=request.silence
             ),
             allow_redirects=False,
         )

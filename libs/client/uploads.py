@@ -1,6 +1,7 @@
 """An upload from its first question to the complete file: ask what the server has, send the rest, see it done."""
 
 import asyncio
+from contextlib import aclosing
 
 from libs.client.errors import (
     HiperError,
@@ -17,8 +18,6 @@ from libs.client.window import Window
 from libs.common.files.extents import Extent, Extents
 
 MAX_ROUNDS = 6  # times that an upload may be replaced under us before it is given up, unless it gets further
-FIRST_POLL = 0.05  # seconds between two looks whether the file is complete; doubles
-LONGEST_POLL = 1.0  # seconds
 FIRST_PAUSE = 0.5  # seconds before such an upload is looked at again; doubles
 LEAST_SETTLE = 60.0  # seconds that a file may take to become complete, however impatient the caller is
 
@@ -98,21 +97,20 @@ class Uploader:
     async def _settled(self) -> Status | None:
         """Wait for the file to become complete. None: its upload was parked or replaced. Raises RejectedError, and
         NotFoundError where somebody deleted it. (While it is being rejected, bytes go missing from its status.)"""
-        upload, pause = self._upload, FIRST_POLL
-        clock = upload.patience.clock
-        deadline = clock.monotonic() + max(LEAST_SETTLE, upload.patience.retry_for)
-        while clock.monotonic() < deadline:
-            try:
-                status = await self._files.status(upload.file, upload.patience)
-            except NotFoundError as error:
-                name = upload.file.filename
-                raise NotFoundError(f"{name!r} was deleted before it was complete", status=error.status) from error
-            if status.status == "complete":
-                return status
-            if status.session != upload.session:
-                return None
-            await clock.sleep(pause)
-            pause = min(LONGEST_POLL, pause * 2)
+        upload = self._upload
+        try:
+            async with asyncio.timeout(max(LEAST_SETTLE, upload.patience.retry_for)):
+                async with aclosing(self._files.last_changes(upload.file, upload.patience)) as states:
+                    async for status in states:
+                        if status.status == "complete":
+                            return status
+                        if status.session != upload.session:
+                            return None
+        except NotFoundError as error:
+            name = upload.file.filename
+            raise NotFoundError(f"{name!r} was deleted before it was complete", status=error.status) from error
+        except TimeoutError:
+            pass
         raise HiperError(
             f"all bytes of {upload.file.filename!r} are stored, but the server does not complete the file",
             "look at it later: hiper status NAME",

@@ -1,0 +1,108 @@
+"""`hiper events`."""
+
+import sys
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+import typer
+
+from libs.client.console import client, err, print_json, run
+from libs.client.errors import FeedExpiredError
+from libs.client.models import Outcome, OutcomeKind
+from libs.client.sizes import format_size, printable
+
+EXPIRED = 3  # exit code: outcomes between the cursor and the first one that is kept are lost
+NOW = "now"
+
+
+def events(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each outcome that comes.")] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin behind the outcome with this cursor; `now`: only with what comes. Default: all that is kept.",
+            metavar="CURSOR",
+        ),
+    ] = None,
+    cursor_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with the cursor in this file, if it is there; keep the newest one in it.", metavar="FILE"
+        ),
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Only the files of this device, or `fleet`.", metavar="ID")] = None,
+    kind: Annotated[
+        list[OutcomeKind] | None,
+        typer.Option("--outcome", help="Only this one of the four; repeat for several.", metavar="OUTCOME"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each as a CloudEvent in JSON, with `cursor`.")] = False,
+) -> None:
+    """Show what became of files: complete, parked, rejected, deleted. Nothing is missed.
+
+    An outcome is shown some seconds after it came true. It may be shown twice, with the same id. At its end the command
+    says the cursor with which another call goes on. With the scope `fleet:read` it shows the files of all devices, else
+    your own.
+    """
+    place = Place.of(after, cursor_file)
+
+    async def work() -> None:
+        async with client() as hiper:
+            outcomes = hiper.outcomes(after=place.cursor, owner=owner, kinds=kind or (), follow=follow)
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    place.move(outcomes.cursor)
+                    print_json(outcome.model_dump(mode="json")) if as_json else _show(outcome)
+                    sys.stdout.flush()
+            place.move(outcomes.cursor)
+
+    try:
+        run(work)
+    except typer.Exit as error:
+        if isinstance(error.__cause__, FeedExpiredError):
+            raise typer.Exit(EXPIRED) from error
+        raise
+    finally:
+        place.tell()
+
+
+def _show(outcome: Outcome) -> None:
+    """Columns on a terminal, else fields with tabs between them."""
+    when, size = outcome.time, outcome.size
+    name = f"{printable(outcome.owner)}/{printable(outcome.filename)}"
+    why = printable(str(outcome.data.get("why", "")))
+    if sys.stdout.isatty():
+        shown = "" if size is None else format_size(size)
+        print(f"{when.astimezone():%Y-%m-%d %H:%M:%S}  {outcome.kind:<8}  {shown:>10}  {name}  {why}".rstrip())
+    else:
+        print(when.isoformat(), outcome.kind, "" if size is None else size, name, why, sep="\t")
+
+
+@dataclass(slots=True)
+class Place:
+    """How far outcomes were shown."""
+
+    cursor: str | None
+    file: Path | None
+
+    @classmethod
+    def of(cls, after: str | None, file: Path | None) -> Self:
+        """Raises OSError."""
+        kept = file.read_text().strip() if file and file.exists() else ""
+        return cls(kept or after, file)
+
+    def move(self, cursor: str) -> None:
+        """Everything before it was shown. Raises OSError."""
+        if cursor in {"", self.cursor}:
+            return
+        self.cursor = cursor
+        if self.file:
+            draft = self.file.with_name(f"{self.file.name}.new")
+            draft.write_text(f"{cursor}\n")
+            draft.replace(self.file)
+
+    def tell(self) -> None:
+        """How to go on, where no file knows."""
+        if self.cursor not in {None, NOW} and not self.file:
+            err().print(f"go on with: --after {self.cursor}")

@@ -1,0 +1,124 @@
+"""The feed: what became of files, for those who must miss nothing."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+
+from pydantic import BaseModel, ConfigDict
+
+from libs.client.events import ServerEvent
+from libs.client.failures import translated
+from libs.client.following import Follower
+from libs.client.models import Outcome
+from libs.client.retry import Patience
+from libs.client.transport import Answer, Request, Transport
+
+PAGE = 1000  # events in one answer
+
+
+class _Page(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    events: list[Outcome]
+    next: str
+    more: bool
+
+
+class Outcomes:
+    """Outcomes in the order of the feed, as an asynchronous iterator."""
+
+    def __init__(self, place: "_Place", items: AsyncGenerator[Outcome, None]) -> None:
+        self._place = place
+        self._items = self._counted(items)
+        self._cursor = place.cursor
+
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        return self._items
+
+    async def aclose(self) -> None:
+        """Close its connection. Where the iterator was left before its end, call this."""
+        await self._items.aclose()
+
+    @property
+    def cursor(self) -> str:
+        """Where to go on, so that nothing is missed after the last outcome for which the next one was asked for; empty
+        before anything was read."""
+        return self._cursor if self._place.pending else self._place.cursor
+
+    async def _counted(self, items: AsyncGenerator[Outcome, None]) -> AsyncGenerator[Outcome, None]:
+        async with aclosing(items):
+            async for outcome in items:
+                yield outcome
+                self._cursor = outcome.cursor
+                self._place.pending -= 1
+
+
+class Feed:
+    """The route /feed."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def read(self, query: dict[str, str], patience: Patience) -> Outcomes:
+        """Every outcome up to the present."""
+        place = _Place(query)
+        return Outcomes(place, self._of_all(self._pages(place, patience), patience))
+
+    def follow(self, query: dict[str, str], patience: Patience) -> Outcomes:
+        """The same, then each later one, for ever."""
+        place = _Place(query)
+        return Outcomes(place, self._of_all(Follower(self._transport, place, patience).run(), patience))
+
+    async def _of_all(self, items: AsyncGenerator[Outcome, None], patience: Patience) -> AsyncGenerator[Outcome, None]:
+        """With the outcomes of all devices, if the client may have them."""
+        await self._transport.ask_for_scope("fleet:read", patience)
+        async with aclosing(items):
+            async for item in items:
+                yield item
+
+    async def _pages(self, place: "_Place", patience: Patience) -> AsyncGenerator[Outcome, None]:
+        while not place.is_present:
+            answer = await self._transport.call(place.request(), patience)
+            with translated(self._transport.server):
+                outcomes = place.take_answer(answer)
+            for outcome in outcomes:
+                yield outcome
+
+
+def feed_query(after: str | None, owner: str | None, kinds: Iterable[str]) -> dict[str, str]:
+    """The parameters that choose outcomes."""
+    query = {"after": after, "owner": owner, "outcome": ",".join(kinds)}
+    return {name: value for name, value in query.items() if value}
+
+
+class _Place:
+    """How far the feed was asked for. `pending`: how many outcomes of the last answers the reader does not have yet."""
+
+    def __init__(self, query: dict[str, str]) -> None:
+        self._query = query
+        self.is_present = False
+        self.pending = 0
+
+    @property
+    def cursor(self) -> str:
+        return self._query.get("after", "")
+
+    def request(self) -> Request:
+        return Request("GET", "/feed", {**self._query, "limit": str(PAGE)})
+
+    def take_event(self, event: ServerEvent) -> Sequence[Outcome]:
+        """Without data it only says how far the feed was read."""
+        outcomes = [Outcome.model_validate_json(event.data)] if event.data else []
+        return self._take(outcomes, event.id or self.cursor)
+
+    def take_answer(self, answer: Answer) -> Sequence[Outcome]:
+        page = _Page.model_validate_json(answer.body)
+        self.is_present = not page.more
+        return self._take(page.events, page.next)
+
+    def _take(self, outcomes: Sequence[Outcome], following: str) -> Sequence[Outcome]:
+        """Of several outcomes only the last one's place is told: for the others that of the answer before counts."""
+        before = self.cursor
+        self._query = {**self._query, "after": following}
+        self.pending += len(outcomes)
+        cursors = [*[before] * (len(outcomes) - 1), following]
+        return [each.model_copy(update={"cursor": cursor}) for each, cursor in zip(outcomes, cursors, strict=False)]
