@@ -15,6 +15,7 @@ import libs.common.web.access_log
 import libs.common.web.answers
 import libs.common.web.errors
 import libs.common.web.probes
+import libs.common.webhooks.metrics
 import services.assembler.metrics
 import services.ingest.metrics
 import services.janitor.metrics
@@ -33,7 +34,7 @@ MODULES: dict[str, tuple[ModuleType, ...]] = {
     "ingest, assembler": (libs.common.observability.outcomes,),
     "ingest, assembler, janitor": (libs.common.bus._metrics,),
     "assembler": (services.assembler.metrics,),
-    "janitor": (services.janitor.metrics,),
+    "janitor": (services.janitor.metrics, libs.common.webhooks.metrics),
 }
 
 

@@ -25,6 +25,7 @@ ADVICE: dict[Kind, str] = {
     Kind.NOT_FOUND: "Nothing is there. An upload that the device believed open was cancelled: start at byte 0.",
     Kind.DEVICE_NOT_FOUND: "Register it with `POST /devices`.",
     Kind.DEVICE_DAMAGED: "Wait, and ask again: an operator must restore the device's record, or register it anew.",
+    Kind.WEBHOOK_NOT_FOUND: "Make it with `POST /webhooks`; `GET /webhooks` lists those that are there.",
     Kind.NO_ROUTE: f"{_STOP}: the address is wrong.",
     Kind.METHOD_NOT_ALLOWED: f"{_STOP}: the method is wrong.",
     Kind.TIMEOUT: f"{_AGAIN}, or a smaller one: the body came too slowly. Nothing of it is stored.",
@@ -60,5 +61,5 @@ ADVICE: dict[Kind, str] = {
 DEVICE_KINDS = frozenset(
     Kind.__members__[name]
     for name in Kind.__members__.keys() - {"DEVICE_NOT_FOUND", "DEVICE_EXISTS", "DEVICE_HAS_FILES", "UPLOAD_INCOMPLETE",
-                                           "RANGE_NOT_SATISFIABLE", "FEED_EXPIRED"}
+                                           "RANGE_NOT_SATISFIABLE", "FEED_EXPIRED", "WEBHOOK_NOT_FOUND"}
 )  # fmt: skip

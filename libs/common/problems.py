@@ -33,6 +33,7 @@ class Kind(ProblemType, Enum):
     FORBIDDEN = ProblemType("forbidden", 403, "The token does not allow this")
     NOT_FOUND = ProblemType("not-found", 404, "There is no such file")
     DEVICE_NOT_FOUND = ProblemType("device-not-found", 404, "There is no such device")
+    WEBHOOK_NOT_FOUND = ProblemType("webhook-not-found", 404, "There is no such webhook")
     NO_ROUTE = ProblemType("no-route", 404, "There is nothing at this address")
     METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address does not take that method")
     TIMEOUT = ProblemType("timeout", 408, "The body did not arrive in time", 1)

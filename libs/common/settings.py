@@ -64,6 +64,12 @@ def _of_addresses(addresses: str) -> str:
     return addresses
 
 
+def _of_networks(networks: str) -> str:
+    if networks == "*":
+        raise ValueError("names no network (try: 10.20.0.0/16)")
+    return _of_addresses(networks) if networks else networks
+
+
 class Settings(BaseSettings):
     """Sizes are in bytes, times in seconds, unless the name says otherwise."""
 
@@ -193,6 +199,20 @@ class Settings(BaseSettings):
     # -- the feed of outcomes
     feed_days: int = Field(
         7, ge=1, le=3650, description="Whole days for which outcomes can be read from `GET /feed`, before today."
+    )
+
+    # -- webhooks
+    janitor_notifies: bool = Field(
+        True,
+        description="Whether this janitor (or `hiper serve`) posts outcomes to webhooks: one of them at a time does.",
+    )
+    webhook_networks: Annotated[str, AfterValidator(_of_networks)] = Field(
+        "",
+        description="Networks that webhooks may be sent to although they are not public, with commas between: e.g. "
+        "`10.20.0.0/16`. Every program that listens there can be reached by whoever may make webhooks.",
+    )
+    webhook_http: bool = Field(
+        False, description="Whether webhooks may have http:// addresses. Without TLS everybody on the way reads them."
     )
 
     # -- ingest

@@ -10,6 +10,7 @@ from libs.common.security.audit_trail import claim, record, recorded
 from libs.common.security.authn import ADMIN, require
 from libs.common.security.certificates import Uncertified
 from libs.common.web import problem_responses
+from libs.common.web.bodies import read_body, read_json
 from libs.common.web.requests import plain_request
 from services.auth.bodies import (
     DEVICE_CHANGE,
@@ -17,8 +18,6 @@ from services.auth.bodies import (
     NEW_DEVICE,
     REVOCATION,
     TOKEN_FORM,
-    read_body,
-    read_json,
 )
 from services.auth.devices import Revoked
 from services.auth.grant import NO_STORE, parse_token_request, refused

@@ -20,7 +20,7 @@ from services.auth.state import Auth
 from services.ingest.app import add_routes
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest
-from services.janitor.app import sweeping
+from services.janitor.app import notifying_too, sweeping
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -45,6 +45,7 @@ def build_app(settings: Settings) -> FastAPI:
             worker = build_worker(settings, buckets, bus)
             await stack.enter_async_context(worker.running(settings.recovery_interval, settings.drain_timeout))
             await stack.enter_async_context(sweeping(settings, buckets, bus))
+            await stack.enter_async_context(notifying_too(settings, buckets))
             app.state.authn, app.state.auth, app.state.bus = authn, auth, bus
             app.state.ingest = Ingest.build(settings, buckets, bus, SystemClock(), gate)
             stack.push_async_callback(app.state.ingest.close)

@@ -14,11 +14,26 @@ from libs.common.settings import Settings
 from libs.common.web import create_app, installed_version
 from libs.common.wiring.needs import Service
 from libs.common.wiring.resources import open_backends, open_store
-from services.ingest import routes_feed, routes_files, routes_fleet, routes_purge, routes_upload, upload_document
+from services.ingest import (
+    routes_feed,
+    routes_files,
+    routes_fleet,
+    routes_purge,
+    routes_upload,
+    routes_webhooks,
+    upload_document,
+)
 from services.ingest.gate import Gate
 from services.ingest.state import Ingest
 
-ROUTERS = (upload_document.router, routes_fleet.router, routes_purge.router, routes_files.router, routes_feed.router)
+ROUTERS = (
+    upload_document.router,
+    routes_fleet.router,
+    routes_purge.router,
+    routes_files.router,
+    routes_feed.router,
+    routes_webhooks.router,
+)
 
 
 def add_routes(app: FastAPI) -> None:

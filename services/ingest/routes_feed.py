@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from libs.common.bus.events import Outcome
+from libs.common.feed.names import NAMES
 from libs.common.feed.positions import Position, oldest_kept
 from libs.common.feed.tail import Batch, Wanted
 from libs.common.problems import Kind, Problem
@@ -17,7 +18,6 @@ from services.ingest.parameters import Absent, OwnerQuery
 from services.ingest.state import Ingest, ingest
 
 NOW = "now"
-NAMES = "complete", "parked", "rejected", "deleted"
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many events.")]
 After = Annotated[
     str | Absent,

@@ -14,6 +14,8 @@ from libs.common.uploads.least import LeastSize
 from libs.common.uploads.reading import FileReader
 from libs.common.uploads.tools import Tools
 from libs.common.uploads.writing import ChunkWriter
+from libs.common.webhooks.subscriptions import Subscriptions
+from libs.common.webhooks.targets import Targets
 from services.ingest.downloads import Downloads
 from services.ingest.gate import Gate
 from services.ingest.keeper import Keeper
@@ -48,6 +50,8 @@ class Ingest:
     buckets: Buckets
     feed: Tail
     places: StreamPlaces
+    subscriptions: Subscriptions
+    targets: Targets
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
@@ -71,6 +75,8 @@ class Ingest:
             buckets,
             Tail(FeedReader(buckets.perm), clock),
             StreamPlaces(settings.max_streams, settings.max_streams_per_device),
+            Subscriptions(buckets.perm),
+            Targets.of(settings.webhook_networks, http=settings.webhook_http),
         )
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import structlog
 from fastapi import FastAPI
@@ -14,6 +14,7 @@ from libs.common.settings import Settings
 from libs.common.storage import Buckets, ConditionFailed, ObjectStore, StoreUnavailable
 from libs.common.uploads.sweeping import NUDGES, Ages, Finding, Need, store_time
 from libs.common.web import create_app, installed_version
+from libs.common.webhooks.notifier import notifying
 from libs.common.wiring.needs import Service
 from libs.common.wiring.resources import open_backends
 from services.janitor.counting import Stored
@@ -105,6 +106,13 @@ def _say(found: list[Finding], duration: float) -> None:
 
 
 @asynccontextmanager
+async def notifying_too(settings: Settings, buckets: Buckets) -> AsyncIterator[None]:
+    """Post outcomes to webhooks while the context lasts, unless another process is to do it."""
+    async with notifying(settings, buckets.perm) if settings.janitor_notifies else nullcontext():
+        yield
+
+
+@asynccontextmanager
 async def sweeping(settings: Settings, buckets: Buckets, bus: EventBus) -> AsyncIterator[None]:
     """Sweep in the background while the context lasts."""
     janitor, viewing = build_janitor(settings, buckets, bus), build_viewing(settings, buckets.perm)
@@ -128,6 +136,7 @@ def build_app(settings: Settings) -> FastAPI:
         async with (
             open_backends(settings, Service.JANITOR, app.state.give_up) as backends,
             sweeping(settings, backends.buckets, backends.bus),
+            notifying_too(settings, backends.buckets),
         ):
             app.state.ready = lambda: {"store": backends.prepared, "bus": backends.bus.connected}
             yield

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from libs.common.files.names import check_filename
 from libs.common.problems import Problem
-from services.auth.bodies import MAX_BODY
+from libs.common.web.bodies import MAX_BODY
 from tests.hostile.serving import served
 from tests.unit.ingest.running import token_for
 from tests.unit.ingest.talk import framed

@@ -10,6 +10,7 @@ from scripts.metrics import METRICS, Metric
 
 UNITS = ("_seconds", "_bytes", "_total")
 COUNTS = {
+    "hiper_webhooks_failing",
     "hiper_uploads_open",
     "hiper_uploads_parked",
     "hiper_bus_waiting_events",

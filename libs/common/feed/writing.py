@@ -1,16 +1,11 @@
 """Putting outcomes into the feed."""
 
-from libs.common.bus.events import FileCompleted, FileDeleted, FileRejected, Outcome, PartialFileMoved
+from libs.common.bus.events import Outcome
 from libs.common.clock import Clock
+from libs.common.feed.names import name_of
 from libs.common.storage import ConditionFailed, Fence, FenceExpired, ObjectStore, StoreUnavailable
 from libs.common.uploads.layout import FEED_CLOCK, EntryKey, entry_key, session_tag
 
-NAMES: dict[type[Outcome], str] = {
-    FileCompleted: "complete",
-    PartialFileMoved: "parked",
-    FileRejected: "rejected",
-    FileDeleted: "deleted",
-}
 MEDIA_TYPE = "application/cloudevents+json"
 _TRIES = 4  # how often a put may be too late for its fence
 _TRUSTED = 30.0  # seconds for which a look at the store's clock serves
@@ -56,4 +51,4 @@ class FeedWriter:
 
 def _key(outcome: Outcome, fence: Fence) -> str:
     session = session_tag(outcome.data.file, outcome.data.session)
-    return entry_key(EntryKey(int(fence.issued * 1000), NAMES[type(outcome)], session, outcome.data.owner))
+    return entry_key(EntryKey(int(fence.issued * 1000), name_of(outcome), session, outcome.data.owner))

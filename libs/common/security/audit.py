@@ -127,4 +127,26 @@ class OwnerPurged(AuditEvent):
     size: int = 0
 
 
+@dataclass(kw_only=True)
+class WebhookCreated(AuditEvent):
+    """Ingest: an operator made a webhook. `target`: scheme and host of its address; the rest of it may be a secret."""
+
+    webhook: str
+    target: str
+
+
+@dataclass(kw_only=True)
+class WebhookDeleted(AuditEvent):
+    """Ingest: an operator deleted a webhook."""
+
+    webhook: str
+
+
+@dataclass(kw_only=True)
+class WebhookTested(AuditEvent):
+    """Ingest: an operator asked for a test call of a webhook."""
+
+    webhook: str
+
+
 EVENTS: tuple[type[AuditEvent], ...] = tuple(AuditEvent.__subclasses__())

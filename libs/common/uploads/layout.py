@@ -14,6 +14,8 @@ Permanent bucket::
     fleet/devices.jsonl.gz
     fleet/seen/{replica}.jsonl.gz
     feed/{day}/{hour and minute}/{store time in ms:013d}-{outcome}-{session}-{owner}
+    webhooks/{id}.json
+    webhooks/=notifier
 
 Auth bucket::
 
@@ -48,6 +50,8 @@ FLEET_UPLOADS = "fleet/uploads.jsonl.gz"
 FLEET_DEVICES = "fleet/devices.jsonl.gz"
 SEEN = "fleet/seen/"
 FEED = "feed/"
+WEBHOOKS = "webhooks/"
+NOTIFIER = "webhooks/=notifier"  # which process delivers
 FEED_CLOCK = "feed/=clock"  # no object is ever there: asking for it tells the store's time
 _RECORD = re.compile(r"uploads/(?P<ab>[^/]+)/(?P<owner>[^/]+)/(?P<name>.+)/=record", re.DOTALL)
 _CHUNK = re.compile(
@@ -64,6 +68,7 @@ _SEEN = re.compile(r"fleet/seen/[0-9a-f]{16}\.jsonl\.gz")
 _ENTRY = re.compile(
     r"feed/[0-9-]{10}/[0-9]{4}/(?P<time>[0-9]{13})-(?P<outcome>[a-z]+)-(?P<session>[0-9a-f]{16})-(?P<owner>[^/]+)"
 )
+_WEBHOOK = re.compile(r"webhooks/(?P<webhook>[0-9a-f]{16})\.json")
 _FILE = re.compile(r"files/(?P<owner>[^/]+)/(?P<name>.+)", re.DOTALL)
 
 
@@ -284,6 +289,19 @@ def session_tag(file: FileId, session: str) -> str:
     if re.fullmatch("[0-9a-f]{16}", session):
         return session
     return hashlib.sha256(f"{file.filename}/={session}".encode()).hexdigest()[:16]
+
+
+def webhook_key(webhook: str) -> str:
+    return f"{WEBHOOKS}{webhook}.json"
+
+
+def is_webhook_id(text: str) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{16}", text))
+
+
+def parse_webhook_key(key: str) -> str:
+    """Raises ForeignKey."""
+    return _match(_WEBHOOK, key)["webhook"]
 
 
 # -- auth

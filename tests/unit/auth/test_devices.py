@@ -16,7 +16,7 @@ from libs.common.settings import Settings
 from libs.common.storage import StoreUnavailable
 from libs.common.storage.filesystem import FilesystemStore
 from libs.common.uploads.layout import REVOKED, device_key
-from services.auth.bodies import MAX_BODY
+from libs.common.web.bodies import MAX_BODY
 from tests.unit.auth.talk import ADMIN_SECRET, AuthApi
 from tests.unit.clocks import ManualClock
 
