@@ -79,8 +79,11 @@ class Gate:
             yield
         finally:
             busy.requests -= 1
-            wait = max(0.0, busy.sent_until - time.monotonic())
-            asyncio.get_running_loop().call_later(wait, self._forget, who)
+            wait = busy.sent_until - time.monotonic()
+            if wait > 0:
+                asyncio.get_running_loop().call_later(wait, self._forget, who)
+            else:
+                self._forget(who)
 
     def _forget(self, who: str) -> None:
         busy = self._busy.get(who)
