@@ -187,7 +187,10 @@ class Settings(BaseSettings):
         "longer pauses where these looks would take more than a tenth of its time. 0: it does not.",
     )
     fleet_count_interval: float = Field(
-        86400, gt=0, description="Between two listings of all complete files, which count what each device has stored."
+        86400,
+        gt=0,
+        description="Longest time between two listings of all complete files, which count what each device has stored. "
+        "They come as often as they take a hundredth of the janitor's time.",
     )
     stuck_after: float = Field(
         300,

@@ -106,7 +106,7 @@ class DeviceGlance(DeviceInfo):
     last_refusal: Refusal | None = Field(description="The last request that ingest refused, of a valid token.")
     uploads_open: int | None = Field(description="Uploads in progress, parked ones too.")
     bytes_stored: int | None = Field(
-        description="Of its complete files: counted once in FLEET_COUNT_INTERVAL, and what was completed since."
+        description="Of its complete files, when they were last counted: at least once in FLEET_COUNT_INTERVAL."
     )
     bytes_allowed: int | None = Field(description="`stored_bytes` of its class; null: no limit.")
 

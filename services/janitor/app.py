@@ -34,7 +34,7 @@ def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janito
 def build_viewing(settings: Settings, perm: ObjectStore) -> Viewing | None:
     if not settings.fleet_interval:
         return None
-    return Viewing(perm, settings.fleet_interval, Stored(perm, settings.fleet_count_interval))
+    return Viewing(perm, settings.fleet_interval, Stored(perm, SystemClock(), settings.fleet_count_interval))
 
 
 async def sweep_forever(

@@ -64,13 +64,12 @@ class Viewing:
         self._before, self._before_at = {row.file: row for row in rows}, at
 
     async def _put_devices(self, at: float, known: Table[DeviceRow] | None, devices: dict[str, DeviceRow]) -> None:
-        counted_at, rows = self._stored.applied(devices, known, at)
+        counted_at, rows = self._stored.applied(devices, known)
         table = Table(at, sorted(row for row in rows if _matters(row, at)), counted_at)
         if known and known.rows == table.rows and known.counted_at == counted_at:
             return
         etag = await save(self._perm, DEVICES, table, replaces=self._devices.etag if self._devices else "")
         self._devices = Found(etag, table)
-        self._stored.applied_until(at)
 
     def _finished(self, row: UploadRow, device: DeviceRow | None, at: float) -> UploadRow:
         """The row with what one look at the upload does not tell: its device's class, and how fast it goes."""

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from libs.common.bus.events import FileCompleted, FileCompletedData
+from libs.common.clock import SystemClock
 from libs.common.fleet.rows import DeviceRow, UploadRow
 from libs.common.fleet.seen import GONE_AFTER
 from libs.common.fleet.store import load, save
@@ -28,7 +28,7 @@ class Enough(BaseException):
 
 
 def viewing_of(node: Node, interval: float = 60) -> Viewing:
-    return Viewing(node.buckets.perm, interval, Stored(node.buckets.perm, DAY))
+    return Viewing(node.buckets.perm, interval, Stored(node.buckets.perm, SystemClock(), DAY))
 
 
 async def look(world: World, node: Node, viewing: Viewing) -> float:
@@ -185,7 +185,7 @@ class TestStoredBytes:
         async def show(file: FileId, _: object) -> None:
             shown.append(file)
 
-        viewing = Viewing(node.buckets.perm, 60, Stored(node.buckets.perm, DAY, show))
+        viewing = Viewing(node.buckets.perm, 60, Stored(node.buckets.perm, SlowClock(), DAY, show))
         await finish_upload(world)
         await look(world, node, viewing)
         assert FILE.owner not in await devices(world)
@@ -199,26 +199,45 @@ class TestStoredBytes:
         await viewing.count_if_due()
         assert shown == [FILE, FILE]
 
-    async def test_what_is_completed_afterwards_is_added_once_by_any_number_of_janitors(self, world: World) -> None:
-        both = []
-        for node in (world.node(), world.node()):
-            stored = Stored(node.buckets.perm, DAY)
-            both.append((node, stored, Viewing(node.buckets.perm, 60, stored)))
+    async def test_a_short_listing_is_made_as_often_as_it_takes_a_hundredth_of_the_time(
+        self, world: World, node: Node
+    ) -> None:
+        viewing = Viewing(node.buckets.perm, 60, Stored(node.buckets.perm, SlowClock(takes=1), DAY))
+        await look(world, node, viewing)
+        await viewing.count_if_due()
         await finish_upload(world)
-        for node, _, viewing in both:
+        for waited, stored in ((50, 0), (60, TOTAL)):
+            await world.clock.sleep(waited)
             await look(world, node, viewing)
-        await both[0][2].count_if_due()
-        for node, _, viewing in both:
+            await viewing.count_if_due()
             await look(world, node, viewing)
+            found = (await devices(world)).get(FILE.owner, DeviceRow(FILE.owner, bytes_stored=0))
+            assert found.bytes_stored == stored
+
+    async def test_what_another_janitor_counted_later_stays(self, world: World) -> None:
+        early, late = world.node(), world.node()
+        first, second = viewing_of(early), viewing_of(late)
+        await look(world, early, first)
+        await first.count_if_due()
+        await finish_upload(world)
         await world.clock.sleep(1)
-        data = FileCompletedData(owner=FILE.owner, filename="more.bin", session="", total_size=7)
-        event = FileCompleted(source="/test", subject="device-1/more.bin", data=data)
-        for _, stored, _ in both:
-            stored.hear(event, await store_time(world.temp))
-        await world.clock.sleep(1)
-        for node, _, viewing in (*both, *both):
-            await look(world, node, viewing)
-        assert (await devices(world))[FILE.owner].bytes_stored == TOTAL + 7
+        await look(world, late, second)
+        await second.count_if_due()
+        await look(world, late, second)
+        await look(world, early, first)
+        assert (await devices(world))[FILE.owner].bytes_stored == TOTAL
+
+
+class SlowClock(SystemClock):
+    """A clock on which everything takes some seconds."""
+
+    def __init__(self, takes: float = DAY) -> None:
+        self._now = 0.0
+        self._takes = takes
+
+    def monotonic(self) -> float:
+        self._now += self._takes
+        return self._now
 
 
 class TestHowOften:

@@ -14,7 +14,7 @@ from libs.common.fleet.rows import UploadRow
 from libs.common.uploads.layout import FileId
 
 MARGIN = 5.0  # seconds that an event may take to be heard, with the store's skew: what is older, the table has
-SLICE = 2000  # rows that are handled before others get their turn
+SLICE = 500  # rows that are handled before others get their turn: some milliseconds
 KEPT = 50_000  # changes that a reader may be behind
 
 ChangeKind = Literal["added", "changed", "removed"]
