@@ -1,4 +1,4 @@
-"""Status, download, listing and deletion."""
+"""Download, listing and deletion."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -28,13 +28,12 @@ from services.ingest.access import (
     file_address,
     file_to_delete,
     file_to_read,
-    file_to_see,
     listed_owner,
     visit,
 )
 from services.ingest.gate import Visit
 from services.ingest.listing import Wanted
-from services.ingest.models import FilesAnswer, StatusAnswer
+from services.ingest.models import FilesAnswer
 from services.ingest.parameters import Absent, IfMatch, OwnerQuery
 from services.ingest.ranges import http_date, parse_range, range_applies
 from services.ingest.state import Ingest, ingest
@@ -74,7 +73,6 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     ),
 }
 _TRIES = 2  # how often a file may end, and another be there, before its first byte
-Visible = Annotated[FileId, Depends(file_to_see)]
 Readable = Annotated[FileId, Depends(file_to_read)]
 
 
@@ -100,16 +98,6 @@ async def list_files(
     page = await ingest(request).lister.page(wanted, limit, after)
     ingest(request).witness.listed(caller, whose)
     return FilesAnswer.of(whose, page)
-
-
-@router.get("/files/{filename:path}/status", responses=problem_responses(*_FILE))
-async def file_status(request: Request, response: Response, file: Visible) -> StatusAnswer:
-    """How far a file is. The ETag names its upload."""
-    state = await ingest(request).reader.state(file)
-    if state.session:
-        response.headers["ETag"] = etag(state.session)
-    response.headers["Cache-Control"] = "no-store"
-    return StatusAnswer.of(state, ingest(request).settings.stale_threshold)
 
 
 @router.head("/files/{filename:filename}", response_class=StreamingResponse, responses=_DOWNLOAD)

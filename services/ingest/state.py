@@ -26,6 +26,7 @@ from services.ingest.quota import Quotas
 from services.ingest.receive import Budget, Deadline
 from services.ingest.sightings import Sightings
 from services.ingest.stream_places import StreamPlaces
+from services.ingest.watching import Watching
 from services.ingest.witness import Witness
 
 
@@ -52,15 +53,17 @@ class Ingest:
     places: StreamPlaces
     subscriptions: Subscriptions
     targets: Targets
+    watching: Watching
 
     @classmethod
     def build(cls, settings: Settings, buckets: Buckets, bus: EventBus, clock: Clock, gate: Gate) -> "Ingest":
         tools = Tools(buckets, bus, clock, CHUNKS)
+        reader = FileReader(buckets, clock)
         BUDGET.set(settings.memory_budget)
         return cls(
             settings,
             ChunkWriter(tools, least=LeastSize(settings.min_chunk_size)),
-            FileReader(buckets, clock),
+            reader,
             Downloads(),
             FileLister(buckets),
             tools,
@@ -77,6 +80,7 @@ class Ingest:
             StreamPlaces(settings.max_streams, settings.max_streams_per_device),
             Subscriptions(buckets.perm),
             Targets.of(settings.webhook_networks, http=settings.webhook_http),
+            Watching(reader.state, bus),
         )
 
     async def close(self) -> None:

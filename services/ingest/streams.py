@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request
@@ -54,6 +54,7 @@ class Lasting:
     request: Request
     caller: Principal
     stack: AsyncExitStack  # closed after the answer
+    tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
 
     async def stream(self, items: Items) -> StreamingResponse:
         """Show the items by a stream, in the manner that `Accept` asks for. A Problem that they raise before their
@@ -63,6 +64,7 @@ class Lasting:
         manner = manner_of(self.request)
         self._begin(manner)
         lines = self._lines(_FORMS[manner], items, await anext(items, None))
+        self.stack.push_async_callback(self._end)
         self.stack.push_async_callback(lines.aclose)
         headers = {"Cache-Control": "no-store", "Vary": "Accept", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines, headers=headers, media_type=EVENTS if manner == "events" else JSONL)
@@ -71,37 +73,47 @@ class Lasting:
         """What comes; None where it does not come within the time, or the server drains. Ends what comes in any case.
         Raises what it raises, and TOO_MANY_REQUESTS."""
         patience = min(seconds * random.uniform(15 / 16, 1), self._token_left())  # noqa: S311  # not all at one moment
-        task, gone = asyncio.ensure_future(coming), asyncio.ensure_future(self._left_by_client())
-        drains = asyncio.ensure_future(self._drain.begun.wait())
+        task, gone = self._started(coming), self._started(self._left_by_client())
         try:
             self._begin("wait")
-            await asyncio.wait({task, gone, drains}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            tasks = {task, gone, self._started(self._drain.begun.wait())}
+            await asyncio.wait(tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if gone.done() and not task.done():
                 raise ClientDisconnect
             return task.result() if task.done() else None
         finally:
-            await _end(task, gone, drains)
+            await self._end()
+
+    async def _end(self) -> None:
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _begin(self, manner: str) -> None:
         self.stack.enter_context(ingest(self.request).places.taken(self.caller.subject, manner))
         leave_all(self.request.scope)
 
     async def _lines(self, form: "Form", items: Items, item: Item | None) -> AsyncGenerator[bytes, None]:
-        drains = asyncio.ensure_future(self._drain.begun.wait())
-        coming: asyncio.Future[Item | None] | None = None
-        try:
-            while item is not None:
-                yield form.item(item)
-                coming = asyncio.ensure_future(_next(items))
-                while self._allowed() and not (coming.done() or drains.done()):
-                    within = min(QUIET, self._token_left())
-                    done, _ = await asyncio.wait({coming, drains}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-                    if not done:
-                        yield form.comment
-                item = coming.result() if coming.done() and self._allowed() else None
-            yield form.end
-        finally:
-            await _end(drains, *([coming] if coming else []))
+        drains = self._started(self._drain.begun.wait())
+        while item is not None:
+            yield form.item(item)
+            coming = self._started(_next(items))
+            while self._allowed() and not (coming.done() or drains.done()):
+                within = min(QUIET, self._token_left())
+                done, _ = await asyncio.wait({coming, drains}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    yield form.comment
+            item = coming.result() if coming.done() and self._allowed() else None
+        yield form.end
+
+    def _started(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """A task that ends with the answer. Not where it is used: a client that leaves cancels every wait there."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
     def _allowed(self) -> bool:
         authn: Authn = self.request.app.state.authn
@@ -139,12 +151,6 @@ async def _next(items: Items) -> Item | None:
         return Item(json.dumps(problem.document()), event="problem")
     except StoreUnavailable:
         return None  # who comes back is told
-
-
-async def _end(*tasks: "asyncio.Future[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
 
 
 class Form(Protocol):
