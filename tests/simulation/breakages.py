@@ -13,6 +13,7 @@ from libs.common.uploads import assembling, cancelling, parking, stock, tidying,
 from libs.common.uploads.assembling import Assembler
 from libs.common.uploads.cancelling import Ended
 from libs.common.uploads.layout import chunk_key, file_key
+from libs.common.uploads.outcomes import About, completed
 from libs.common.uploads.reading import FileReader
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look, Records
@@ -427,6 +428,48 @@ def _() -> Iterator[AbstractContextManager[Any]]:
         return stock._replace(durable=type(stock.durable)([Extent(0, end)]))
 
     yield patch.object(parking, "take_stock", prefix_only)
+
+
+# -- outcomes: the feed tells each that became true, and no other
+
+
+@breakage("the feed tells of a file before the record names it")
+def _() -> Iterator[AbstractContextManager[Any]]:
+    finished = Assembler._finished
+
+    async def hasty(self: Assembler, seen: Look, done: ObjectInfo) -> bool:
+        await self._tools.tell(seen, completed(seen.file, About.of(done), "/hiper/assembler"))
+        return await finished(self, seen, done)
+
+    yield patch.object(Assembler, "_finished", hasty)
+
+
+@breakage(
+    "a record says that an outcome was told before it is",
+    test="test_outcomes.py::test_wherever_a_process_dies_an_outcome_that_became_true_is_told",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    async def hasty(self: Tools, seen: Look, **changes: Any) -> Look | None:
+        changed = await self.records.change(seen, owes=(), **changes)
+        if changed:
+            await self.tell(changed, *seen.record.owes)
+        return changed
+
+    yield patch.object(Tools, "pay", hasty)
+
+
+@breakage(
+    "a whole file is acknowledged before the feed tells it",
+    test="test_outcomes.py::test_a_file_in_one_request_is_told_before_it_is_acknowledged",
+)
+def _() -> Iterator[AbstractContextManager[Any]]:
+    tell = Tools.tell
+
+    async def later(self: Tools, seen: Look, *outcomes: Any, again: bool = False) -> None:
+        with suppress(StoreUnavailable):
+            await tell(self, seen, *outcomes, again=again)
+
+    yield patch.object(Tools, "tell", later)
 
 
 # -- what no rule names, and the device relies on

@@ -159,6 +159,8 @@ class Device:
         def told(ack: Ack) -> None:
             self.site.odds.met["acknowledged"] += 1
             oracle.acknowledged(life, start, data, declared, ack, floor)
+            if ack.complete:
+                self.site.ledger.owe("complete", ack.session)
 
         answer = await self.desk.ask(node, name, lambda: node.writer.write(chunk), told, bound=pin.match is not None)
         if life == oracle.life:

@@ -16,6 +16,7 @@ from services.assembler.worker import Worker
 from services.janitor.sweeping import Janitor
 from tests.simulation.broker import Broker, SimBus
 from tests.simulation.bucket import Bucket
+from tests.simulation.ledger import Ledger
 from tests.simulation.loop import Loop, Process, ProcessClock
 from tests.simulation.odds import Odds
 from tests.simulation.store import Killed, SimStore
@@ -32,6 +33,7 @@ class Site(Protocol):
     perm: Bucket
     broker: Broker
     suspects: set[str]
+    ledger: Ledger
     tracing: bool
 
     def say(self, *words: object) -> None: ...

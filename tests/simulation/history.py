@@ -32,6 +32,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.bucket import Bucket
 from tests.simulation.device import SIZES, Device, Habits
 from tests.simulation.fleet import Fleet
+from tests.simulation.ledger import Ledger
 from tests.simulation.loop import RUNNING, Loop, Process
 from tests.simulation.odds import HESITATIONS, Odds
 from tests.simulation.scenes import NONE, Scene, draw_scene
@@ -72,6 +73,7 @@ class World:
         self._whole_seconds = self.chance.random() < 0.5  # as HTTP tells dates
         self.temp = Bucket(lambda: self.node_time(self.loop.now), self.changed)
         self.perm = Bucket(lambda: self.node_time(self.loop.now), self.changed)
+        self.ledger = Ledger(self.temp, self.perm, self.violated)
         self.broker = Broker(self, self.loop, self.heard)
 
     def say(self, *words: object) -> None:
@@ -84,6 +86,7 @@ class World:
         self.say("VIOLATION", what)
 
     def changed(self, key: str) -> None:
+        self.ledger.changed(key)
         for device in self.devices:
             if f"/{device.file.owner}/{device.file.filename}" in key:
                 device.oracle.changed(key)
@@ -205,6 +208,8 @@ def judge(world: World) -> None:
     left = sorted(key for key in world.temp.objects if not stays(world, key))
     if left:
         world.violated(f"left in the temporary bucket: {left[:6]}")
+    if untold := world.ledger.untold():
+        world.violated(f"the feed does not tell: {sorted(untold)}")
     for device in world.devices:
         _judge_file(world, device)
     for upload in world.perm.uploads.values():
@@ -220,7 +225,9 @@ def stays(world: World, key: str) -> bool:
         of = world.temp.objects.get(record_key(chunk.file))
         return of is not None and parse(key, of.data).session == chunk.session and stays(world, of.info.key)
     record = parse(key, world.temp.objects[key].data)
-    return not record.aborts and (record.parked_at is not None or (record.state == "closed" and bool(record.kept)))
+    return not (record.aborts or record.owes) and (
+        record.parked_at is not None or (record.state == "closed" and bool(record.kept))
+    )
 
 
 def _judge_file(world: World, device: Device) -> None:

@@ -17,8 +17,8 @@ from libs.common.uploads.layout import (
     record_key,
     rejected_prefix,
 )
+from libs.common.uploads.outcomes import session_of
 from libs.common.uploads.record import Record, parse
-from libs.common.uploads.records import session_of
 from libs.common.uploads.states import FileState
 from libs.common.uploads.writing import Ack
 from tests.simulation.bucket import Bucket, Stored

@@ -43,6 +43,7 @@ async def test_a_file_that_was_deleted_is_not_brought_back(
     await other.send_all(DATA[:8], 8)
     await other.cancel()
     if later:
+        await other.work()
         await world.clock.sleep(later / 2)
         await other.work()
         await world.clock.sleep(later / 2)

@@ -6,8 +6,9 @@ import pytest
 
 from libs.common.storage import LEASE, StoreUnavailable
 from libs.common.uploads.layout import file_key, record_key
+from libs.common.uploads.outcomes import session_of
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import SLACK, Records, session_of
+from libs.common.uploads.records import SLACK, Records
 from tests.uploads.hooked_store import When
 from tests.uploads.world import FILE, Node, World
 

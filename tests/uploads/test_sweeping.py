@@ -175,6 +175,7 @@ class TestActing:
     async def test_a_closed_record_goes_when_nothing_is_left_to_be_said(self, world: World, node: Node) -> None:
         await node.send(0, DATA[:8], 8)
         await node.cancel()
+        await node.work()
         await world.clock.sleep(LEASE + SLACK)
         await node.work()
         assert await world.left(), "a file that comes late is met by it"

@@ -23,7 +23,7 @@ from libs.common.storage import Buckets, list_all, read
 from libs.common.storage.filesystem import FilesystemStore
 from libs.common.uploads.assembling import Assembler as Maker
 from libs.common.uploads.cancelling import cancel
-from libs.common.uploads.layout import FileId, chunk_key, file_key
+from libs.common.uploads.layout import FEED, FileId, chunk_key, file_key, parse_entry_key
 from libs.common.uploads.parking import park
 from libs.common.uploads.payload import Payload
 from libs.common.uploads.reading import FileReader
@@ -94,8 +94,14 @@ class World:
         return record
 
     async def keys(self) -> list[str]:
-        """Every key of the temporary bucket, then of the permanent one."""
-        return [info.key for store in (self.temp, self.perm) for info in await list_all(store, "")]
+        """Every key of the temporary bucket, then of the permanent one, but for the feed's."""
+        keys = [info.key for store in (self.temp, self.perm) for info in await list_all(store, "")]
+        return [key for key in keys if not key.startswith(FEED)]
+
+    async def feed(self) -> list[tuple[str, str]]:
+        """Outcome and session of every entry of the feed, in its order."""
+        entries = [parse_entry_key(info.key) for info in await list_all(self.perm, FEED)]
+        return [(entry.outcome, entry.session) for entry in entries]
 
     async def left(self) -> list[str]:
         """What is in the temporary bucket."""

@@ -21,13 +21,14 @@ class FeedWriter:
         self._ahead: float | None = None  # seconds that the store's clock is before this process's: never too many
         self._looked_at = 0.0
 
-    async def put(self, outcome: Outcome) -> None:
-        """Once this returns, every reader of the feed gets the outcome. A repeat makes another entry, but within one
-        millisecond. Raises StoreUnavailable; the entry may be there then, or appear within a lease and the store's
-        slack."""
+    async def put(self, outcome: Outcome, now: Fence | None = None) -> None:
+        """Once this returns, every reader of the feed gets the outcome. `now`: the fence of this moment where the
+        caller knows the store's time (never too late); else the store is asked. A repeat makes another entry, but
+        within one millisecond. Raises StoreUnavailable; the entry may be there then, or appear within a lease and the
+        store's slack."""
         body = outcome.model_dump_json().encode()
         for _ in range(_TRIES):
-            fence = await self._fence()
+            fence, now = now or await self._fence(), None
             try:
                 await self._perm.put(_key(outcome, fence), body, absent=True, fence=fence, content_type=MEDIA_TYPE)
             except FenceExpired:

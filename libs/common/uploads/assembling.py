@@ -18,10 +18,10 @@ from libs.common.storage import (
 )
 from libs.common.uploads.folders import TAKEN
 from libs.common.uploads.layout import FileId, chunks_prefix, file_key, runs_prefix
-from libs.common.uploads.outcomes import About, completed, metadata
+from libs.common.uploads.outcomes import About, completed, metadata, session_of
 from libs.common.uploads.recent import Recent
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import SLACK, Look, session_of
+from libs.common.uploads.records import SLACK, Look
 from libs.common.uploads.rejecting import reject
 from libs.common.uploads.stock import (
     Source,
@@ -209,15 +209,16 @@ class Assembler:
     async def _finished(self, seen: Look, done: ObjectInfo) -> bool:
         """The file is there: say so in the record, tell it, then delete what it replaces, the record last."""
         record, now = seen.record, seen.now
-        closing = record.closing(file=record.session, removing=now + LEASE + SLACK)
+        outcome = completed(seen.file, About.of(done), "/hiper/assembler")
+        closing = record.closing(outcome, file=record.session, removing=now + LEASE + SLACK)
         closed = await self._records.change(seen, **closing)
         if not closed:
             return False
-        self._tools.tell(completed(seen.file, About.of(done), "/hiper/assembler"))
+        await self._tools.tell(closed, *closed.record.owes)
         with self._tools.watch.step("clean_up"):
             await self._dispose(seen, done)
         if record.kept:  # it is what names the rejected bytes
-            await self._records.change(closed, removing=0.0)
+            await self._records.change(closed, removing=0.0, owes=())
         else:
             await self._records.delete_announced(closed, now)
         return True

@@ -8,8 +8,9 @@ from libs.common.files.pins import Pin
 from libs.common.problems import Kind, Problem
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import FileId
+from libs.common.uploads.outcomes import deleted, session_of
 from libs.common.uploads.record import OPENING
-from libs.common.uploads.records import Look, session_of
+from libs.common.uploads.records import Look
 from libs.common.uploads.tools import Tools
 
 _TRIES = 8
@@ -58,7 +59,8 @@ async def end(tools: Tools, file: FileId, pin: Pin) -> Ended:
         # Only a file that is there is deleted, and none is made for a while then. One that is made meanwhile does not
         # count: the next upload or the assembler deletes it.
         change = tools.records.delete_file if done else tools.records.change
-        closing = record.closing(rejected="", kept=(), removing=0.0, ended=",".join(current))
+        outcomes = [deleted(file, session, "/hiper/ingest") for session in current]  # told when the name is tidied
+        closing = record.closing(*outcomes, rejected="", kept=(), removing=0.0, ended=",".join(current))
         if closed := await change(seen, **closing):
             if current:
                 tools.watch.deleted(file, there, done.size if done else record.total_size)

@@ -19,7 +19,11 @@ from libs.common.files.labels import from_metadata, to_metadata
 from libs.common.storage import ObjectInfo
 from libs.common.uploads.layout import FileId, file_key
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import session_of
+
+
+def session_of(done: ObjectInfo) -> str:
+    """The session whose upload a file is. A file that was put there by hand has its etag for one."""
+    return done.metadata.get("session", "") or done.etag.strip('"')
 
 
 @dataclass(frozen=True)

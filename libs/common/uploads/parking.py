@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import FileId, run_key
-from libs.common.uploads.outcomes import parked
-from libs.common.uploads.records import Look, session_of
+from libs.common.uploads.outcomes import parked, session_of
+from libs.common.uploads.records import Look
 from libs.common.uploads.runs import can_be_named, write_run
 from libs.common.uploads.stock import Stock, contradicting, take_stock
 from libs.common.uploads.tools import Tools
@@ -29,7 +29,7 @@ async def park(tools: Tools, file: FileId, threshold: float) -> bool:
     named = await _replace_by_runs(tools, seen, stock)
     if not named:
         return False
-    tools.tell(parked(file, record, stock.durable.total()))
+    await tools.pay(named)
     await tools.buckets.temp.delete_many([source.key for source in stock.sources if source.digest])
     await tools.buckets.perm.delete_many([key for key in record.runs if key not in named.record.runs])
     return True
@@ -46,8 +46,10 @@ async def _replace_by_runs(tools: Tools, seen: Look, stock: Stock) -> Look | Non
         raise
     again, named = await tools.records.look(seen.file, seen), None
     if again.etag == seen.etag and can_be_named(began, again.seen_at):
-        aborts = seen.record.uploads
-        named = await tools.records.change(again, runs=runs, parked_at=again.now, assembly="", aborts=aborts)
+        owes = (*seen.record.owes, parked(seen.file, seen.record, stock.durable.total()))
+        named = await tools.records.change(
+            again, runs=runs, parked_at=again.now, assembly="", aborts=seen.record.uploads, owes=owes
+        )
     if not named:
         await _delete_unnamed(tools, seen, written)
     return named

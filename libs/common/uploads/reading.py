@@ -9,8 +9,9 @@ from libs.common.files.labels import from_metadata
 from libs.common.problems import Kind, Problem
 from libs.common.storage import Buckets, ObjectInfo, ObjectNotFound, StoreUnavailable
 from libs.common.uploads.layout import FileId, file_key
+from libs.common.uploads.outcomes import session_of
 from libs.common.uploads.recent import Recent
-from libs.common.uploads.records import Look, Records, session_of
+from libs.common.uploads.records import Look, Records
 from libs.common.uploads.states import FileState, State
 from libs.common.uploads.stock import Piece, chunks_of_part, coverage, planned, read_pieces, runs_of, take_stock
 

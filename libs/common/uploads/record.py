@@ -1,9 +1,10 @@
 """The record of a name: what is true of it, in one object that changes by compare-and-swap alone."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from libs.common.bus.events import Outcome
 from libs.common.files.extents import Extent
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import MIN_PART_SIZE, parse_run_key
@@ -40,6 +41,9 @@ class Record(BaseModel):
     ended: str = Field("", description="The session that a DELETE ended, so that a repeated DELETE is answered alike.")
     rejected: str = Field("", description="Why the upload was rejected; empty if it was not.")
     kept: tuple[str, ...] = Field((), description="Rejected sessions whose bytes are kept under rejected/.")
+    owes: tuple[Annotated[Outcome, Field(discriminator="type")], ...] = Field(
+        (), description="Outcomes that became true, and that the feed perhaps does not tell yet."
+    )
     folder: float = Field(
         0.0,
         description="When a sweep looks whether names lie below this one still; 0: it is no folder.",
@@ -49,10 +53,10 @@ class Record(BaseModel):
     def changed(self, **changes: Any) -> "Record":
         return self.model_copy(update=changes)
 
-    def closing(self, **changes: Any) -> dict[str, Any]:
-        """The changes that end its upload, and some more."""
+    def closing(self, *outcomes: Outcome, **changes: Any) -> dict[str, Any]:
+        """The changes that end its upload, and some more. `outcomes`: those that become true by that."""
         ended = {"state": "closed", "session": "", "file": "", "runs": (), "assembly": "", "parked_at": None}
-        return ended | {"aborts": self.uploads} | changes
+        return ended | {"aborts": self.uploads, "owes": (*self.owes, *outcomes)} | changes
 
     def parts_of(self, *extents: Extent) -> list[int]:
         """Numbers of the parts that some extents lie in."""

@@ -18,11 +18,13 @@ from libs.common.storage import (
     StoreUnavailable,
 )
 from libs.common.uploads.layout import FileId, file_key, new_version, record_key
+from libs.common.uploads.outcomes import About, completed, session_of
 from libs.common.uploads.record import NOTHING, Record, parse
 
 # Seconds that a store may take from accepting a request to its effect, with the skew of its nodes' clocks, and a second
 # because HTTP dates are whole seconds. The only assumption about time that the store does not check itself.
 SLACK = 4.0
+TOLD_LATE = 172_800.0  # seconds; of a file that is older the feed tells: the janitor compares them each day
 _TRIES = 4  # how often a delete may be too late for its fence, or an opening be ended by another process
 DATE = 1.5  # seconds by which two dates of the store may differ: HTTP cuts them to whole ones, and its nodes differ
 
@@ -144,7 +146,9 @@ class Records:
         an opening may do it, readers too. None where somebody else was faster."""
         done = await self.file(seen.file)
         if done:
-            return await self.change(seen, state="closed", file=session_of(done), session="")
+            outcome = completed(seen.file, About.of(done), "/hiper/ingest")  # of a replica that died before it told
+            owes = () if seen.now - done.modified > TOLD_LATE else (outcome,)
+            return await self.change(seen, state="closed", file=session_of(done), session="", owes=owes)
         return await self.change(seen, state="open" if seen.record.session else "closed")
 
     async def delete_file(self, seen: Look, **changes: Any) -> Look | None:
@@ -182,8 +186,3 @@ class Records:
         """Delete a record that says `removing`, announced at `now` of the store's time."""
         with suppress(FenceExpired, StoreUnavailable):  # a sweep does it again
             await self._temp.delete(record_key(announced.file), match=announced.etag, fence=Fence(now))
-
-
-def session_of(done: ObjectInfo) -> str:
-    """The session whose upload a file is. A file that was put there by hand has its etag for one."""
-    return done.metadata.get("session", "") or done.etag.strip('"')

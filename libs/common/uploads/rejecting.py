@@ -27,7 +27,9 @@ async def reject(tools: Tools, seen: Look, why: str, computed: str = "") -> bool
         return False
     if not can_be_named(began, again.seen_at):
         return False  # the copies are swept
-    closed = await tools.records.delete_file(again, **record.closing(rejected=why, kept=(*record.kept, record.session)))
+    outcome = rejected(seen.file, record, why, computed)
+    closing = record.closing(outcome, rejected=why, kept=(*record.kept, record.session))
+    closed = await tools.records.delete_file(again, **closing)
     if closed:
-        tools.tell(rejected(seen.file, record, why, computed))
+        await tools.pay(closed)
     return closed is not None

@@ -161,10 +161,14 @@ def findings(swept: SweptName, now: float, ages: Ages) -> Iterator[Finding]:
     elif record and record.folder and not record.aborts:
         if now > record.folder:
             yield Finding(Need.GARBAGE, swept.file, "", age, "the folder may be empty")
-    elif record and record.state == "closed" and (record.aborts or record.removing or record.quiet or not record.kept):
+    elif (
+        record
+        and record.state == "closed"
+        and (record.aborts or record.owes or record.removing or record.quiet or not record.kept)
+    ):
         yield Finding(Need.GARBAGE, swept.file, record.file, age, "its record is closed")
-    elif record and record.aborts and age >= ages.grace:
-        yield Finding(Need.GARBAGE, swept.file, live, age, "multipart uploads that are of no use any more")
+    elif record and (record.aborts or record.owes) and age >= ages.grace:
+        yield Finding(Need.GARBAGE, swept.file, live, age, "it has multipart uploads of no use, or owes an outcome")
     if record is None or record.state == "closed":
         return
     if record.state == "opening":

@@ -18,7 +18,6 @@ from libs.common.uploads.layout import (
     runs_prefix,
 )
 from libs.common.uploads.ours import walk_ours
-from libs.common.uploads.outcomes import About, completed
 from libs.common.uploads.record import Record, Unreadable
 from libs.common.uploads.records import Look
 from libs.common.uploads.tools import Tools
@@ -27,9 +26,10 @@ KEPT_CLOSED = 60.0  # seconds that a record without a file stays: a file that co
 
 
 async def tidy(tools: Tools, file: FileId) -> bool:
-    """Finish an opening, abort multipart uploads that are of no use, delete garbage, and remove a closed record of
-    which nothing is left to be said. It lists first and looks then: a chunk is written after the record names its
-    session, and a session never comes back. False: another process was faster. Raises StoreUnavailable."""
+    """Finish an opening, abort multipart uploads that are of no use, tell outcomes that are owed, delete garbage, and
+    remove a closed record of which nothing is left to be said. It lists first and looks then: a chunk is written after
+    the record names its session, and a session never comes back. False: another process was faster. Raises
+    StoreUnavailable."""
     temp, perm = tools.buckets.temp, tools.buckets.perm
     chunks = [found async for found in walk_ours(temp, chunks_prefix(file, "").removesuffix("/"), parse_chunk_key)]
     runs = [found async for found in walk_ours(perm, runs_prefix(file, "").removesuffix("/"), parse_run_key)]
@@ -37,10 +37,10 @@ async def tidy(tools: Tools, file: FileId) -> bool:
     seen = await tools.records.look(file)
     await temp.delete_many([info.key for key, info in chunks if key.session != seen.record.session])
     await perm.delete_many([info.key for key, info in (*runs, *rejected) if _is_garbage(seen, key, info)])
-    if seen.record.aborts:
+    if seen.record.aborts or seen.record.owes:
         for upload in seen.record.aborts:
             await perm.abort_multipart(file_key(file), upload)
-        changed = await tools.records.change(seen, aborts=())
+        changed = await tools.pay(seen, aborts=())
         if not changed:
             return False
         seen = changed
@@ -78,9 +78,6 @@ async def _remove(tools: Tools, seen: Look) -> None:
     if seen.now <= max(record.quiet, record.removing):
         return
     done = await records.file(seen.file)
-    if record.file and record.removing and done:
-        # Its assembler may have died before it told.
-        tools.bus.publish(completed(seen.file, About.of(done), "/hiper/janitor"))
     if done and not record.file:
         await records.delete_file(seen)  # put at once, or made while it was cancelled or rejected
     elif record.kept:

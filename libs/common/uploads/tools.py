@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from libs.common.bus import EventBus
-from libs.common.bus.events import Event
+from libs.common.bus.events import Outcome
 from libs.common.clock import Clock
-from libs.common.storage import Buckets
-from libs.common.uploads.records import Records
+from libs.common.feed.writing import FeedWriter
+from libs.common.storage import Buckets, Fence
+from libs.common.uploads.records import Look, Records
 from libs.common.uploads.watch import UNWATCHED, Watch
 
 
@@ -24,7 +26,21 @@ class Tools:
     def records(self) -> Records:
         return Records(self.buckets, self.clock)
 
-    def tell(self, event: Event) -> None:
-        """Publish an outcome."""
-        self.bus.publish(event)
-        self.watch.told(event)
+    @cached_property
+    def feed(self) -> FeedWriter:
+        return FeedWriter(self.buckets.perm, self.clock)
+
+    async def tell(self, seen: Look, *outcomes: Outcome, again: bool = False) -> None:
+        """Put outcomes into the feed, and publish them. `seen` shows that they are true. `again`: another process told
+        them. Raises StoreUnavailable."""
+        for outcome in outcomes:
+            await self.feed.put(outcome, Fence(seen.now))
+            self.bus.publish(outcome)
+            if not again:
+                self.watch.told(outcome)
+
+    async def pay(self, seen: Look, **changes: Any) -> Look | None:
+        """Tell the outcomes that a record owes, then say so in it, with other changes. None where another process was
+        faster: then they are told again. Raises StoreUnavailable."""
+        await self.tell(seen, *seen.record.owes)
+        return await self.records.change(seen, owes=(), **changes)

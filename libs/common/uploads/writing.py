@@ -24,10 +24,10 @@ from libs.common.uploads.compare import refuse_difference, refuse_difference_fro
 from libs.common.uploads.folders import TAKEN, claim_folders, refusal
 from libs.common.uploads.layout import FileId, chunk_key, file_key, new_session, part_size
 from libs.common.uploads.least import ANY_SIZE, LeastSize
-from libs.common.uploads.outcomes import About, completed, metadata
+from libs.common.uploads.outcomes import About, completed, metadata, session_of
 from libs.common.uploads.payload import Payload, Stored
 from libs.common.uploads.record import Record
-from libs.common.uploads.records import Look, session_of
+from libs.common.uploads.records import Look
 from libs.common.uploads.stock import Source, chunks_of_part, coverage, full_parts, runs_of, take_stock
 from libs.common.uploads.tools import Tools
 from libs.common.uploads.view import Held, View, Views
@@ -118,6 +118,7 @@ class _Request:
         self._mine: set[str] = set()  # sessions that this request opened
         self._into = ""  # the session that it puts bytes into; once that is over, the request may be late
         self._held = Held()  # what is stored of the upload that the chunk goes into
+        self._told = ""  # session of the complete file that it put into the feed
         self._compared = ""  # etag of the file that holds the same bytes
 
     async def attempt(self) -> Ack | None:
@@ -149,6 +150,7 @@ class _Request:
         self._refuse_late("")
         await self._chunk.admit()
         await claim_folders(self._tools, self._chunk.file)
+        await self._tools.tell(seen, *seen.record.owes)  # before what comes next
         return await (self._open(seen) if seen.etag or not self._chunk.is_whole else self._at_once(seen))
 
     async def _open(self, seen: Look) -> Ack | None:
@@ -197,7 +199,7 @@ class _Request:
             return None  # the file tells
         if not await self._still_none(seen):
             return None
-        return self._complete(About(session, chunk.extent.end, sha256, chunk.content_type, chunk.labels))
+        return await self._complete(seen, About(session, chunk.extent.end, sha256, chunk.content_type, chunk.labels))
 
     async def _still_none(self, seen: Look) -> bool:
         """Whether there is no record still, within a lease of the look that showed none."""
@@ -220,15 +222,17 @@ class _Request:
                 return None
             self._compared = done.etag
         is_so = not seen.expired if seen.etag else await self._still_none(seen)
-        return self._complete(About.of(done)) if is_so else None
+        return await self._complete(seen, About.of(done)) if is_so else None
 
-    def _complete(self, about: About) -> Ack:
-        if self._chunk.is_whole:
-            event = completed(self._chunk.file, about, "/hiper/ingest")
-            if about.session in self._mine:
-                self._tools.tell(event)
-            else:
-                self._tools.bus.publish(event)
+    async def _complete(self, seen: Look, about: About) -> Ack | None:
+        """Answer that the file is complete, as `seen` shows. For a whole file the feed tells it first: no record does,
+        and a replica that dies may leave that to the device, which sends it again."""
+        if self._chunk.is_whole and self._told != about.session:
+            outcome = completed(self._chunk.file, about, "/hiper/ingest")
+            await self._tools.tell(seen, outcome, again=about.session not in self._mine)
+            self._told = about.session
+        if seen.expired:
+            return None
         return Ack(about.size, about.session, complete=True, total_size=about.size)
 
     # -- an upload in progress
