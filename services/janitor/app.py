@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from libs.common.bus import EventBus
 from libs.common.clock import Clock, SystemClock
 from libs.common.settings import Settings
-from libs.common.storage import Buckets, ConditionFailed, ObjectStore, StoreUnavailable
+from libs.common.storage import Buckets, ConditionFailed, StoreUnavailable
+from libs.common.uploads.comparing import Comparison
 from libs.common.uploads.sweeping import NUDGES, Ages, Finding, Need, store_time
+from libs.common.uploads.tools import Tools
 from libs.common.web import create_app, installed_version
 from libs.common.webhooks.notifier import notifying
 from libs.common.wiring.needs import Service
@@ -31,10 +33,13 @@ def build_janitor(settings: Settings, buckets: Buckets, bus: EventBus) -> Janito
     return Janitor(buckets, bus, SystemClock(), ages, SweepWatch(), settings.feed_days)
 
 
-def build_viewing(settings: Settings, perm: ObjectStore) -> Viewing | None:
+def build_viewing(settings: Settings, buckets: Buckets, bus: EventBus) -> Viewing | None:
     if not settings.fleet_interval:
         return None
-    return Viewing(perm, settings.fleet_interval, Stored(perm, SystemClock(), settings.fleet_count_interval))
+    clock = SystemClock()
+    comparison = Comparison(Tools(buckets, bus, clock, SweepWatch()))
+    stored = Stored(buckets.perm, clock, settings.fleet_count_interval, comparison.visit)
+    return Viewing(buckets.perm, settings.fleet_interval, stored)
 
 
 async def sweep_forever(
@@ -115,7 +120,7 @@ async def notifying_too(settings: Settings, buckets: Buckets) -> AsyncIterator[N
 @asynccontextmanager
 async def sweeping(settings: Settings, buckets: Buckets, bus: EventBus) -> AsyncIterator[None]:
     """Sweep in the background while the context lasts."""
-    janitor, viewing = build_janitor(settings, buckets, bus), build_viewing(settings, buckets.perm)
+    janitor, viewing = build_janitor(settings, buckets, bus), build_viewing(settings, buckets, bus)
     sweeps = sweep_forever(janitor, settings.cleanup_interval, settings.recovery_interval, viewing)
     tasks = [asyncio.create_task(sweeps)]
     if viewing:

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from libs.common.storage import StoreUnavailable
-from libs.common.uploads.layout import record_key
+from libs.common.uploads.comparing import SETTLED, Comparison
+from libs.common.uploads.layout import FileId, file_key, files_root, parse_file_key, record_key
+from libs.common.uploads.ours import walk_ours
+from libs.common.uploads.outcomes import session_of
 from libs.common.uploads.sweeping import Need, store_time
 from tests.uploads.crashes import after_each_crash, crash
 from tests.uploads.hooked_store import Crash
@@ -133,3 +136,38 @@ async def test_a_sweep_finds_a_parked_upload_that_owes_its_outcome(world: World,
     assert found[0].file == FILE
     assert [outcome for outcome, _ in await world.feed()] == ["parked"]
     assert record_key(FILE) in await world.left()
+
+
+async def compare(world: World, later: float) -> None:
+    """A janitor lists all files, `later` seconds from now."""
+    await world.clock.sleep(later)
+    comparison = Comparison(world.node().tools)
+    async for file, info in walk_ours(world.perm, files_root(), parse_file_key):
+        await comparison.visit(file, info)
+
+
+async def test_a_file_whose_replica_died_and_whose_device_never_comes_back_is_told_by_the_comparison(
+    world: World,
+) -> None:
+    dying = world.node()
+    dying.hooks.on("put", "files/", crash, when="after")
+    with pytest.raises(Crash):
+        await dying.send_all(DATA[:8], 8)
+    await compare(world, SETTLED / 2)
+    assert await world.feed() == []
+    await compare(world, SETTLED)
+    session = session_of(await world.perm.stat(file_key(FILE)))
+    assert await world.feed() == [("complete", session)]
+    await compare(world, SETTLED)
+    assert len(await world.feed()) == 1
+
+
+async def test_the_comparison_repeats_nothing_and_tells_of_no_file_that_does_not_count(
+    world: World, node: Node
+) -> None:
+    await node.send_all(DATA[:8], 8)
+    other = FileId("device-1", "other.bin")
+    await node.send(0, DATA[:4], TOTAL, file=other)
+    await world.perm.put(file_key(other), b"left", metadata={"session": "0123456789abcdef"})
+    await compare(world, SETTLED + 1)
+    assert [outcome for outcome, _ in await world.feed()] == ["complete"]
