@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -230,9 +231,12 @@ class TestAppearing:
             steps.append(f"sync {name_of(str(Path(f'/proc/self/fd/{fd}').readlink()))}")
             fsync(fd)
 
-        def spying_link(source: bytes, target: bytes, **more: bool) -> None:
-            steps.append(f"{name_of(os.fsdecode(source))} -> {name_of(os.fsdecode(target))}")
-            link(source, target, **more)
+        def spying_link(source: bytes, name: bytes, *, dst_dir_fd: int, follow_symlinks: bool) -> None:
+            folder = Path(f"/proc/self/fd/{dst_dir_fd}").readlink()
+            steps.append(
+                f"{name_of(str(Path(os.fsdecode(source)).readlink()))} -> {name_of(f'{folder}/{name.decode()}')}"
+            )
+            link(source, name, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
 
         monkeypatch.setattr(os, "fsync", spying_fsync)
         monkeypatch.setattr(os, "link", spying_link)
@@ -328,7 +332,7 @@ class TestWithoutTheLock:
     ) -> None:
         link, removed = os.link, list[str]()
 
-        def removing_first(source: bytes, target: bytes, **more: bool) -> None:
+        def removing_first(source: bytes, target: bytes, **more: Any) -> None:
             if len(removed) < 3:
                 removed.append("a")
                 (tmp_path / "a" / "b").rmdir()
@@ -346,22 +350,24 @@ class TestWithoutTheLock:
         """That process may not have synced the folder's name yet, and a power cut would take it and what is in it."""
         await store.put("a/b/first", b"")
         (tmp_path / "a" / "b" / "first").unlink()
-        link, fsync, synced = os.link, os.fsync, list[str]()
+        link, fsync, steps = os.link, os.fsync, list[str]()
 
-        def making_again_first(source: bytes, target: bytes, **more: bool) -> None:
-            (tmp_path / "a" / "b").rmdir()
-            (tmp_path / "a" / "b").mkdir()
-            synced.clear()
+        def making_again_first(source: bytes, target: bytes, **more: Any) -> None:
+            if "again" not in steps:
+                steps.append("again")
+                (tmp_path / "a" / "b").rmdir()
+                (tmp_path / "a" / "b").mkdir()
             link(source, target, **more)
 
         def spying_fsync(fd: int) -> None:
-            synced.append(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
+            steps.append(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
             fsync(fd)
 
         monkeypatch.setattr(os, "link", making_again_first)
         monkeypatch.setattr(os, "fsync", spying_fsync)
         await store.put("a/b/second", b"")
-        assert synced == ["a/b", "a", "."]
+        assert steps[steps.index("again") :] == ["again", "a", "a/b"]
+        assert await read(store, "a/b/second") == b""
 
     async def test_a_folder_that_this_process_did_not_make_is_synced_before_it_is_built_on(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -391,7 +397,7 @@ class TestWithoutTheLock:
         """A put that takes no lock comes between."""
         link, raced = os.link, list[bytes]()
 
-        def after_another(source: bytes, target: bytes, **more: bool) -> None:
+        def after_another(source: bytes, target: bytes, **more: Any) -> None:
             if not raced:
                 raced.append(target)
                 (tmp_path / "k").write_bytes(b"faster")
@@ -417,6 +423,28 @@ class TestWithoutTheLock:
         with pytest.raises(ConditionFailed):
             await store.put("k", b"2", absent=True)
         assert (await read(store, "a/b"), await read(store, "k")) == (b"1", b"1")
+
+    async def test_a_process_that_dies_while_it_stores_a_new_object_leaves_no_file(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its file has no name before it is the object."""
+        fsync, seen = os.fsync, list[list[Path]]()
+
+        def looking(fd: int) -> None:
+            seen.append(temporary_files(tmp_path))
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", looking)
+        await store.put("k", b"x")
+        assert seen == [[], []]
+
+    async def test_a_file_system_without_unnamed_files_gives_them_names(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(os, "O_TMPFILE")
+        await store.put("a/b", b"x")
+        assert await read(store, "a/b") == b"x"
+        assert temporary_files(tmp_path) == []
 
     async def test_more_folders_than_are_held_open(
         self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch

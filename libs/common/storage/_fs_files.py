@@ -105,6 +105,24 @@ def write_file(path: bytes, data: Bytes) -> None:
         raise
 
 
+@contextmanager
+def unnamed(folder: bytes, data: Bytes) -> Iterator[bytes]:
+    """A durable file without a name, which nothing has to remove if the process dies; a path that leads to it, empty
+    where the system has no such files (open(2), O_TMPFILE)."""
+    try:
+        fd = os.open(folder, os.O_WRONLY | os.O_TMPFILE, FILE_MODE)
+    except (AttributeError, OSError):  # the file system knows no such flag: what else is wrong, the next open tells
+        yield b""
+        return
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+        path = b"/proc/self/fd/%d" % fd
+        yield path if os.path.exists(path) else b""
+    finally:
+        os.close(fd)
+
+
 def clone(source: bytes, target: bytes) -> None:
     """Give a file that is never written to any more a second name; a copy of it where that is on another disk.
 
@@ -119,11 +137,12 @@ def clone(source: bytes, target: bytes) -> None:
         sync(target)
 
 
-def link_new(source: bytes, target: bytes) -> bool:
-    """Give a file a second name that nothing has: of any number of calls at once one succeeds. False where the file
-    system knows no hard links. Raises FileExistsError. Not durable before `sync` of the name's directory."""
+def link_new(source: bytes, folder: int, name: bytes) -> bool:
+    """Give a file one more name, which nothing has: of any number of calls at once one succeeds. `folder`: the
+    descriptor of the name's directory. False where the file system knows no hard links. Raises FileExistsError, and
+    FileNotFoundError where the directory was removed. Not durable before the directory is synced."""
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(source, name, dst_dir_fd=folder, follow_symlinks=True)  # followed: an unnamed file is a link in /proc
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

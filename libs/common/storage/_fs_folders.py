@@ -6,7 +6,7 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from libs.common.storage import StoreUnavailable
-from libs.common.storage._fs_files import FOLDER_MODE, sync
+from libs.common.storage._fs_files import FOLDER_MODE
 
 HELD = 512  # directories of one store; each takes a file descriptor
 TRIES = 20  # how often deletes of other processes may remove a directory that is being made
@@ -17,10 +17,10 @@ class Folder:
 
     def __init__(self, path: bytes) -> None:
         """Raises FileNotFoundError and NotADirectoryError."""
-        self._fd = -1
+        self.fd = -1
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        found = os.fstat(self._fd)
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        found = os.fstat(self.fd)
         self._identity = found.st_dev, found.st_ino
 
     def is_there(self) -> bool:
@@ -32,11 +32,11 @@ class Folder:
 
     def sync(self) -> None:
         """Make the names in it durable."""
-        os.fsync(self._fd)
+        os.fsync(self.fd)
 
     def __del__(self) -> None:  # when the last thread that uses it lets go
-        if self._fd >= 0:
-            os.close(self._fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 class Folders:
@@ -64,13 +64,6 @@ class Folders:
     def clear(self) -> None:
         with self._lock:
             self._held.clear()
-
-    def sync_up(self, path: bytes) -> None:
-        """Make the names in a directory durable, and every name on the way to it. What is not there is left out."""
-        while len(path) >= len(self._top):
-            with suppress(FileNotFoundError):
-                sync(path)
-            path = os.path.dirname(path)
 
     def _known(self, path: bytes) -> Folder | None:
         with self._lock:

@@ -4,8 +4,8 @@ import json
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 
 from libs.common.storage import LEASE, ConditionFailed, Fence, FenceExpired, KeyTaken, Origin
@@ -21,9 +21,10 @@ from libs.common.storage._fs_files import (
     remove,
     sync,
     sync_nearest,
+    unnamed,
     write_file,
 )
-from libs.common.storage._fs_folders import TRIES, Folders
+from libs.common.storage._fs_folders import TRIES, Folder, Folders
 from libs.common.storage._fs_places import Places, original
 
 BATCH = 1000  # keys deleted while the lock is held once; S3 takes as many in one request
@@ -79,6 +80,10 @@ class Tree:
         self._folders.clear()
 
     def put(self, key: str, body: Bytes, attributes: Attributes, when: When) -> str:
+        if self._is_plain(key, attributes, when):
+            with unnamed(self._places.temp, body) as path:
+                if path and (etag := self._create(path, key)):
+                    return etag
         temp = self._places.new_temp()
         try:
             write_file(temp, body)
@@ -110,39 +115,48 @@ class Tree:
         file of another object too, whose date is not to change.
 
         Raises FenceExpired, ConditionFailed, KeyTaken, and FileNotFoundError if the file is not there (any more)."""
-        target, sidecar = self._places.object(key), self._places.sidecar(key)
+        plain = size is None and self._is_plain(key, attributes, when)
+        if plain and (etag := self._create(source, key, keep_date=keep_date)):
+            return etag
         described = self._describe(attributes)
         try:
-            plain = not (described or when.match or when.fence or size is not None or os.path.lexists(sidecar))
-            etag = self._create(source, target, keep_date=keep_date) if plain else ""
-            return etag or self._place(source, key, described, when, size, keep_date=keep_date)
-        except (NotADirectoryError, IsADirectoryError):
-            self._places.check_there()
-            raise KeyTaken(f"part of this key is another object's key, or the reverse: {key!r}") from None
+            with self._taken(key):
+                return self._place(source, key, described, when, size, keep_date=keep_date)
         finally:
             if described:
                 remove(described)
 
-    def _create(self, source: bytes, target: bytes, *, keep_date: bool) -> str:
+    def _is_plain(self, key: str, attributes: Attributes, when: When) -> bool:
+        """Whether a put may try to do without the lock."""
+        asks = when.match or when.fence or attributes != Attributes()
+        return not asks and not os.path.lexists(self._places.sidecar(key))
+
+    def _create(self, source: bytes, key: str, *, keep_date: bool = False) -> str:
         """Give the file a name that nothing has yet, without the lock; empty where only the lock can tell what to do.
         The name appears by link(2), which replaces nothing: so no write that looked under the lock is undone."""
-        path = os.path.dirname(target)
+        path, name = os.path.split(self._places.object(key))
         for _ in range(TRIES):
-            folder = self._folders.durable(path)
+            with self._taken(key):
+                folder = self._folders.durable(path)
             etag = _dated(source, keep_date=keep_date)
             try:
-                if not link_new(source, target):
+                if not link_new(source, folder.fd, name):
                     return ""
             except FileExistsError:
                 return ""
             except FileNotFoundError:  # a delete removed the directory
                 continue
-            if folder.is_there():
-                folder.sync()
-            else:  # it was removed and made again meanwhile, by a process that may not have synced its name yet
-                self._folders.sync_up(path)
+            folder.sync()
             return etag
         return ""
+
+    @contextmanager
+    def _taken(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (NotADirectoryError, IsADirectoryError):
+            self._places.check_there()
+            raise KeyTaken(f"part of this key is another object's key, or the reverse: {key!r}") from None
 
     def _place(
         self, source: bytes, key: str, described: bytes | None, when: When, size: int | None, *, keep_date: bool
@@ -160,7 +174,7 @@ class Tree:
             try:
                 when.check(target)  # last: from here on nothing waits for a lock or for the disk
                 etag = _dated(source, keep_date=keep_date)  # under the lock: objects are as old as they are visible
-                self._appear(source, target, described, sidecar, absent=when.absent)
+                self._appear(source, target, described, sidecar, folders[-1] if when.absent else None)
             except (FenceExpired, ConditionFailed):
                 self._prune([key])
                 raise
@@ -172,8 +186,9 @@ class Tree:
         return etag
 
     @staticmethod
-    def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, *, absent: bool) -> None:
-        """Raises ConditionFailed where a put without the lock was faster."""
+    def _appear(source: bytes, target: bytes, described: bytes | None, sidecar: bytes, new: Folder | None) -> None:
+        """`new`: the directory of a name that is to be new. Raises ConditionFailed where a put without the lock was
+        faster."""
         if os.path.isdir(target):  # before its attributes would take the place of those below it
             raise IsADirectoryError
         if described:
@@ -181,7 +196,7 @@ class Tree:
         else:
             remove(sidecar)
         try:
-            if absent and link_new(source, target):
+            if new and link_new(source, new.fd, os.path.basename(target)):
                 remove(source)
             else:
                 os.replace(source, target)
@@ -241,7 +256,7 @@ def _dated(source: bytes, *, keep_date: bool) -> str:
     if not keep_date:
         now = time.time_ns()
         os.utime(source, ns=(now, now))
-    return etag(os.stat(source, follow_symlinks=False))
+    return etag(os.stat(source))
 
 
 def etag_of(path: bytes) -> str:
