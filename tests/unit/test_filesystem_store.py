@@ -5,6 +5,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import resource
 import signal
@@ -644,6 +645,44 @@ class TestUploads:
         before = data.stat().st_mtime
         await store.put_part(KEY, upload, 1, b"1234")
         assert data.stat().st_mtime == before
+
+    @pytest.mark.parametrize("refusal", [None, errno.EXDEV])
+    async def test_a_part_of_one_chunk_is_copied_by_the_kernel_or_else_by_hand(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, refusal: int | None
+    ) -> None:
+        copied, copy = list[int](), os.copy_file_range
+
+        def spying(*arguments: int) -> int:
+            if refusal:
+                raise OSError(refusal, "Invalid cross-device link")
+            copied.append(copy(*arguments))
+            return copied[-1]
+
+        monkeypatch.setattr(os, "copy_file_range", spying)
+        await store.put("chunk", b"5678, and more")
+        upload = await store.create_multipart(KEY, part_size=4)
+        parts = [
+            await store.put_part(KEY, upload, 1, b"1234"),
+            await store.put_part(KEY, upload, 2, store.origin("chunk", 4)),
+        ]
+        assert await store.put_part(KEY, upload, 2, store.origin("chunk", 4)) == parts[1]
+        await store.complete_multipart(KEY, upload, parts)
+        assert await read(store, KEY) == b"12345678"
+        assert copied == ([] if refusal else [4])
+
+    async def test_a_part_that_is_written_in_digests_by_an_earlier_version_is_kept(
+        self, store: FilesystemStore, tmp_path: Path
+    ) -> None:
+        upload = await store.create_multipart(KEY, part_size=4)
+        await store.put_part(KEY, upload, 1, b"1234")
+        recorded = {"number": 1, "size": 4, "etag": hashlib.sha256(b"1234").hexdigest(), "modified": 1.0}
+        (tmp_path / ".hiper" / "multipart" / upload / "parts").write_text(json.dumps(recorded) + "\n")
+        part = await store.put_part(KEY, upload, 1, b"1234")
+        assert part.etag == recorded["etag"]
+        other = await store.put_part(KEY, upload, 1, b"4321")
+        assert other.etag != part.etag
+        await store.complete_multipart(KEY, upload, [other])
+        assert await read(store, KEY) == b"4321"
 
     async def test_who_is_late_with_a_part_is_told_and_changes_nothing(self, store: FilesystemStore) -> None:
         upload = await store.create_multipart(KEY, part_size=4)

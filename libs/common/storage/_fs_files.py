@@ -26,6 +26,7 @@ _LOCK_POLL = 0.002  # seconds
 # Bytes that only small writes may take: a DELETE writes a record before it makes room.
 RESERVE = 4 * 2**20
 SMALL = 4096  # bytes
+_NO_COPIES = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 
 _KINDS = {
@@ -85,6 +86,34 @@ def write_all(fd: int, data: Bytes, offset: int | None = None) -> None:
         while done < len(view):
             left = view[done:]
             done += os.write(fd, left) if offset is None else os.pwrite(fd, left, offset + done)
+
+
+def copy_bytes(source: int, target: int, size: int, offset: int) -> None:
+    """Copy the first `size` bytes of one file to an offset of another. None comes into this process where the file
+    system can copy them, or share them. Not durable yet. Raises OSError as `write_all`, and where the file is
+    shorter."""
+    _keep_reserve(target, size)
+    done = 0
+    with suppress(AttributeError):  # no such call but on Linux
+        try:
+            while done < size and (copied := os.copy_file_range(source, target, size - done, done, offset + done)):
+                done += copied
+        except OSError as error:
+            if error.errno not in _NO_COPIES:
+                raise
+    for block in blocks(source, size, done):
+        write_all(target, block, offset + done)
+        done += len(block)
+
+
+def blocks(fd: int, size: int, at: int = 0) -> Iterator[bytes]:
+    """Bytes [at, size) of a file. Raises OSError where it is shorter."""
+    while at < size:
+        block = os.pread(fd, min(size - at, 2**20), at)
+        if not block:
+            raise OSError(errno.EIO, "the object is shorter than it was")
+        yield block
+        at += len(block)
 
 
 def _keep_reserve(fd: int, size: int) -> None:

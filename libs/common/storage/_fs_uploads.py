@@ -63,13 +63,20 @@ class Upload:
 
     def parts(self) -> list[PartInfo]:
         """Every durable part, by ascending number."""
-        found: dict[int, PartInfo] = {}
+        found = {part.number: part for part in self._records()}
+        return [part for _, part in sorted(found.items()) if part.etag != NO_PART]
+
+    def part(self, number: int) -> tuple[PartInfo | None, int]:
+        """A durable part, if there is one, and how often an earlier one was taken back."""
+        recorded = [part for part in self._records() if part.number == number]
+        taken_back = sum(part.etag == NO_PART for part in recorded)
+        return (recorded[-1] if recorded and recorded[-1].etag != NO_PART else None), taken_back
+
+    def _records(self) -> Iterator[PartInfo]:
         with self.not_over(), open(self._parts, "rb") as file:
             for line in file:
                 if line.endswith(b"}\n"):  # a power cut can leave half a line, or zeros
-                    part = PartInfo(**json.loads(line))
-                    found[part.number] = part
-        return [part for _, part in sorted(found.items()) if part.etag != NO_PART]
+                    yield PartInfo(**json.loads(line))
 
     def complete(self, tree: Tree, parts: Sequence[PartInfo], when: When) -> None:
         check_parts(parts)
@@ -92,9 +99,9 @@ class Upload:
             os.fsync(fd)
 
     def open(self) -> int:
-        """A file descriptor to write the data."""
+        """A file descriptor to write the data, and to read it."""
         with self.not_over():
-            return os.open(self._data, os.O_WRONLY)
+            return os.open(self._data, os.O_RDWR)
 
     @contextmanager
     def not_over(self) -> Iterator[None]:
