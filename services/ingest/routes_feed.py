@@ -1,8 +1,9 @@
 """GET /feed: what became of files, for those who must miss nothing."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from libs.common.bus.events import Outcome
@@ -14,8 +15,11 @@ from libs.common.security.authn import FLEET_READ
 from libs.common.security.tokens import Principal
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, file_address, readable_owner, visit
+from services.ingest.feed_stream import first_after, outcomes_of
+from services.ingest.manners import EVENTS, JSONL, manner_of, wait_of
 from services.ingest.parameters import Absent, OwnerQuery
 from services.ingest.state import Ingest, ingest
+from services.ingest.streams import MayLast
 
 NOW = "now"
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many events.")]
@@ -51,9 +55,16 @@ class FeedAnswer(BaseModel):
         return cls(events=[told.outcome for told in batch.told], next=batch.next.cursor, more=batch.more)
 
 
+_STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in (EVENTS, JSONL)}}
+}
+
+
 @router.get(
     "/feed",
-    responses=problem_responses(
+    response_model=FeedAnswer,
+    responses=_STREAMS
+    | problem_responses(
         Kind.BAD_REQUEST,
         Kind.UNAUTHORIZED,
         Kind.FORBIDDEN,
@@ -67,17 +78,25 @@ async def feed(
     request: Request,
     response: Response,
     caller: Caller,
+    lasting: MayLast,
     after: After = None,
     limit: Limit = 100,
     owner: OwnerQuery = None,
     outcome: Outcomes = None,
-) -> FeedAnswer:
+    last_event_id: Annotated[str | Absent, Header(description="As `after`, for a stream, and before it.")] = None,
+) -> FeedAnswer | StreamingResponse:
     """What became of files: complete, parked, rejected, deleted, each at least once. With the scope `fleet:read` of all
     owners, unless one is named; else of one's own files. An outcome is shown some seconds after it came true, when
-    nothing can appear before it."""
+    nothing can appear before it. With `Prefer: wait=N` an empty page waits N seconds, at most 60, for an outcome.
+    With `Accept: text/event-stream` or `application/jsonl` a stream: what is kept, then each outcome as it comes."""
     running, wanted = ingest(request), chosen(caller, owner, outcome)
-    batch = await running.feed.read(await begin(running, after), limit, wanted)
-    response.headers["Cache-Control"] = "no-store"
+    if manner_of(request) != "once":
+        return await lasting.stream(outcomes_of(running.feed, await begin(running, last_event_id or after), wanted))
+    batch, seconds = await running.feed.read(await begin(running, after), limit, wanted), wait_of(request)
+    if seconds is not None:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+        batch = await lasting.wait(first_after(running.feed, batch, limit, wanted), seconds) or batch
+    response.headers.update({"Cache-Control": "no-store", "Vary": "Accept, Prefer"})
     return FeedAnswer.of(batch)
 
 
