@@ -681,8 +681,11 @@ class TestUploads:
         assert part.etag == recorded["etag"]
         other = await store.put_part(KEY, upload, 1, b"4321")
         assert other.etag != part.etag
-        await store.complete_multipart(KEY, upload, [other])
-        assert await read(store, KEY) == b"4321"
+        last = await store.put_part(KEY, upload, 1, b"1111")
+        with pytest.raises(ValueError, match="not those of the upload"):
+            await store.complete_multipart(KEY, upload, [other])
+        await store.complete_multipart(KEY, upload, [last])
+        assert await read(store, KEY) == b"1111"
 
     async def test_who_is_late_with_a_part_is_told_and_changes_nothing(self, store: FilesystemStore) -> None:
         upload = await store.create_multipart(KEY, part_size=4)
