@@ -46,7 +46,11 @@ class Broker:
         random = odds.chance.random
         for ears in self.ears:
             if ears.wanted and (odds.quiet or random() >= odds.lost):
-                ears.hear(event.model_dump_json().encode())
+                late = not odds.quiet and random() < odds.delayed
+                delay = random() * (odds.longest_delay if late else 0.05)
+                self.loop.call_later(
+                    delay, ears.hear, event.model_dump_json().encode(), context=self.site.outside.context
+                )
         if not (event.for_assembler if odds.progress else event.wakes_assembler):
             return
         if not odds.quiet and random() < odds.lost:

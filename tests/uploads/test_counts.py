@@ -2,10 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from libs.common.bus.events import ChunkReceived, FileCompleted
 from libs.common.files.extents import Extent
 from libs.common.storage import LEASE
 from libs.common.uploads.sweeping import store_time
+from libs.common.uploads.view import Views
 from tests.uploads.uploads import DATA, TOTAL
 from tests.uploads.world import FILE, STALE, Node, World, content
 
@@ -117,13 +120,26 @@ async def read_range(reader: Node) -> None:
     assert b"".join([block async for block in reader.reader.blocks(state, Extent(2, 6))]) == DATA[2:6]
 
 
-async def test_two_replicas_without_affinity_put_each_chunk_once(world: World) -> None:
-    """And one that begins beyond what a replica knows to be stored costs it one listing of that part."""
-    nodes = [world.node(), world.node()]
+async def alternate(nodes: list[Node]) -> None:
     data = content(80)
     for at in range(0, 80, 4):
         await nodes[at // 4 % 2].send(at, data[at : at + 4], len(data))
     for node in nodes:
         assert node.hooks.count("put", "chunks/") == 10
-        assert node.hooks.count("list", "chunks/") <= 11
         assert node.hooks.count("fetch") <= 3
+
+
+async def test_two_replicas_without_affinity_hear_of_each_others_chunks(world: World) -> None:
+    """The first chunk that begins beyond what a replica knows to be stored costs it a listing. Then it listens."""
+    nodes = [world.node(), world.node()]
+    await alternate(nodes)
+    for node in nodes:
+        assert node.hooks.count("list", "chunks/") <= 2
+
+
+async def test_two_replicas_that_hear_nothing_list_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Views, "hear", lambda self, chunk: None)
+    nodes = [world.node(), world.node()]
+    await alternate(nodes)
+    for node in nodes:
+        assert node.hooks.count("list", "chunks/") <= 11

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from libs.common.bus.events import ChunkReceived
 from libs.common.problems import Kind
 from libs.common.storage import LEASE, ObjectNotFound
 from libs.common.uploads.layout import file_key
@@ -109,3 +110,15 @@ async def test_what_a_delete_left_goes_before_the_next_upload_is_parked(world: W
     with pytest.raises(ObjectNotFound):
         await world.perm.stat(file_key(FILE))
     cancelling.cancel()
+
+
+async def test_late_news_of_an_ended_upload_says_nothing_of_the_next_one(world: World, node: Node) -> None:
+    """A replica hears of a chunk long after its upload was cancelled."""
+    await node.send(0, DATA[:4], 16)
+    await world.node().send(4, DATA[4:8], 16)
+    await node.send(8, DATA[8:12], 16)  # it listed the gap, and listens from now on
+    late = world.told(ChunkReceived)[1]
+    await node.cancel()
+    await node.send(0, OTHER[:4], 16)
+    world.bus.publish(late)
+    assert (await node.send(12, OTHER[12:16], 16)).offset == 4

@@ -100,9 +100,10 @@ async def _chunks_after(
             return
 
 
-async def chunks_of_part(temp: ObjectStore, file: FileId, session: str, part: int) -> list[Source]:
-    """The chunks that lie in one part."""
-    found = walk_ours(temp, part_prefix(file, session, part), parse_chunk_key)
+async def chunks_of_part(temp: ObjectStore, file: FileId, session: str, part: int, behind: int = 0) -> list[Source]:
+    """The chunks that lie in one part; those alone that begin at byte `behind` or later."""
+    prefix = part_prefix(file, session, part)
+    found = walk_ours(temp, prefix, parse_chunk_key, start_after=f"{prefix}{behind:016d}")
     return chunks_among(temp, [each async for each in found])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from weakref import WeakValueDictionary
 
+from libs.common.bus.events import ChunkReceivedData
 from libs.common.files.extents import Extent, Extents
 from libs.common.storage import LEASE, StoreUnavailable
 from libs.common.storage.line import Line
@@ -102,6 +103,12 @@ class Views:
         view = self._in_use.setdefault(file, View(file, Line(self._tools.clock)))
         self._recent.keep(file, view)
         return view
+
+    def hear(self, chunk: ChunkReceivedData) -> None:
+        """Another replica stored a chunk. It stays stored as long as its upload is in progress."""
+        view = self._in_use.get(chunk.file)
+        if view and view.held.session == chunk.session:
+            view.held.durable.add(Extent(chunk.start, chunk.start + chunk.length))
 
     def knows(self, file: FileId) -> bool:
         """Whether this replica has seen an upload of the name, which may have ended since."""

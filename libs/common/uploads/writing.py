@@ -21,6 +21,7 @@ from libs.common.storage import (
 )
 from libs.common.storage.turns import Turns
 from libs.common.uploads.compare import refuse_difference, refuse_difference_from_file
+from libs.common.uploads.elsewhere import Elsewhere
 from libs.common.uploads.folders import TAKEN, claim_folders, refusal
 from libs.common.uploads.layout import FileId, chunk_key, file_key, new_session, part_size
 from libs.common.uploads.least import ANY_SIZE, LeastSize
@@ -80,6 +81,7 @@ class ChunkWriter:
         """`views`: how many names it remembers."""
         self.tools = tools
         self.views = Views(tools, views)
+        self.elsewhere = Elsewhere(tools, self.views.hear)
         self.turns = Turns(tools.clock)
         self.least = least
 
@@ -311,23 +313,29 @@ class _Request:
                 found += await self._listed(record, part)
         return [source for source in found if source.extent.overlaps(extent)]
 
-    async def _listed(self, record: Record, part: int) -> list[Source]:
-        found = await chunks_of_part(self._tools.buckets.temp, self._chunk.file, record.session, part)
+    async def _listed(self, record: Record, part: int, behind: int = 0) -> list[Source]:
+        temp, file = self._tools.buckets.temp, self._chunk.file
+        found = await chunks_of_part(temp, file, record.session, part, behind=behind)
         for source in found:
             self._held.durable.add(source.extent)
         return found
 
     async def _list_gap(self, record: Record) -> None:
-        """Learn what other replicas stored behind the known prefix, part by part for as long as it grows."""
+        """Learn what other replicas stored behind the known prefix, part by part for as long as it grows. From then on
+        this replica hears of it."""
         held, size = self._held, record.part_size
         began = end = held.durable.prefix_end()
         while end < self._chunk.extent.start:
-            await self._listed(record, end // size)
+            await self._listed(record, end // size, behind=end)
+            if held.durable.prefix_end() == end:  # perhaps a chunk lies across the end of what is known
+                await self._listed(record, end // size)
             if held.durable.prefix_end() // size == end // size:
                 break
             end = held.durable.prefix_end()
         if held.durable.prefix_end() == began:
             held.gap_listed_at = self._tools.clock.monotonic()
+        else:
+            self._writer.elsewhere.met(self._chunk.file.owner)
 
     async def _put(self, record: Record, new: Sequence[Extent]) -> None:
         """Store the new bytes as objects, cut at part boundaries. Whatever it raises, every put has ended."""
