@@ -28,6 +28,11 @@ spec:
     {{- include (printf "hiper.to.%s" .) $.root | nindent 4 }}
     {{- end }}
     {{- include "hiper.toPorts" (include "hiper.extraPorts" . | fromYamlArray) | nindent 4 }}
+    {{- if eq .component "janitor" }}
+    {{- with $policy.webhooks }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- end }}
     {{- with $policy.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
