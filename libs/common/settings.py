@@ -308,7 +308,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="How many of the requests that succeed have a line in the log, 0 to 1. Those that fail (status 400 "
-        "and more) always have one. A line takes about 0.1 ms of a processor, a tenth of a small chunk.",
+        "and more) always have one. A line takes a tenth of the processor time of a small chunk.",
     )
     audit_log: str = Field(
         "",

@@ -18,10 +18,11 @@ class AccessLog:
 
     def __init__(self, ratio: float) -> None:
         self._ratio = ratio
+        self._random = random.Random()  # noqa: S311  # a sample, not a secret
 
     def write(self, method: str, route: str, status: int, seconds: float) -> None:
         """`seconds`: how long the request took."""
-        if status < FAILED and random.random() >= self._ratio:  # noqa: S311  # a sample, not a secret
+        if status < FAILED and self._random.random() >= self._ratio:
             return
         began = perf_counter()
         write = log.debug if route in PROBES else log.info
