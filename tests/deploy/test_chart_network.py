@@ -146,6 +146,15 @@ def test_a_variable_of_one_component_opens_nothing_for_another() -> None:
     assert _ports_out("janitor", own) == _ports_out("janitor")
 
 
+def test_the_janitor_alone_may_post_webhooks_and_only_where_a_value_says_so() -> None:
+    rule = {"ports": [{"port": 8443, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}
+    allowed = {"networkPolicy": {"webhooks": [rule]}}
+    assert 8443 not in _ports_out("janitor")
+    assert rule in _policy(render(EXTERNAL, allowed), "janitor")["egress"]
+    for component in ("ingest", "assembler", "auth"):
+        assert 8443 not in _ports_out(component, allowed)
+
+
 def test_with_a_role_the_services_reach_who_lends_keys_in_both_families() -> None:
     role = {"store": {"existingSecret": "", "credentials": "aws", "endpoint": "s3:9000"}}
     rules = _policy(render(EXTERNAL, role), "auth")["egress"]
