@@ -1,5 +1,6 @@
 """Where a process can be killed: before or after a call of a port, named by what the call is about."""
 
+import json
 from typing import NamedTuple, Self
 
 from libs.common.uploads.record import Record, parse
@@ -28,13 +29,15 @@ class FaultPoint(NamedTuple):
 
 
 def kind_of(key: str, body: object = b"") -> tuple[str, str]:
-    """What a key is about: its kind (chunk, file, partial, rejected, record) and filename. A record that is being
-    written is of the kind that it becomes."""
+    """What a key is about: its kind (chunk, file, partial, rejected, record, entry of the feed) and filename. A record
+    that is being written is of the kind that it becomes."""
     match key.split("/"):
         case ["uploads", _, _, filename, _]:
             return _becomes(parse(key, body)) if isinstance(body, bytes) and body else "record", filename
         case ["chunks", _, _, filename, *_]:
             return "chunk", filename
+        case ["feed", *_] if isinstance(body, bytes) and body:
+            return "entry", str(json.loads(body)["data"]["filename"])
         case [root, _, filename, *_] if root in BODIES:
             return root.removesuffix("s"), filename
     return "", ""
@@ -83,6 +86,7 @@ CHUNK = (
     Step("put", "open", "resumed", services=INGEST),  # parked no longer
     Step("put", "open", "renewed", services=INGEST),  # where the name was cancelled before
     Step("put", "file", "small", services=INGEST),
+    Step("put", "entry", "small", services=INGEST),
     Step("publish", "FileCompleted", "small", services=INGEST),
 )
 ADVANCE = (
@@ -93,6 +97,7 @@ ADVANCE = (
     Step("complete_multipart", "file", "declared"),
     Step("put", "file", "single"),
     Step("put", "completed+aborts", "whole"),
+    Step("put", "entry", "whole"),
     Step("publish", "FileCompleted", "whole"),
     Step("delete_many", "chunk", "whole"),
     Step("delete_many", "partial", "resumed"),
@@ -107,7 +112,9 @@ PARK = (
     Step("complete_multipart", "partial", "gap"),
     Step("put", "partial", "islands", 2),  # one of two runs is there
     Step("put", "parked+aborts", "gap"),
+    Step("put", "entry", "gap"),
     Step("publish", "PartialFileMoved", "gap"),
+    Step("put", "parked+aborts", "gap", 2),  # the outcome is told
     Step("delete_many", "chunk", "gap"),
     Step("delete_many", "partial", "grown"),
     Step("abort_multipart", "file", "gap", services=TIDY),
@@ -118,6 +125,7 @@ CANCEL = (
     Step("put", "cancelled+aborts", "cancelled", services=INGEST),
     Step("delete_many", "file", "deleted", services=INGEST),
     Step("publish", "SessionCancelled", "cancelled", services=INGEST),
+    Step("put", "entry", "cancelled", services=TIDY),
     Step("delete_many", "chunk", "cancelled", services=TIDY),
     Step("delete_many", "partial", "dropped", services=TIDY),
     Step("delete_many", "rejected", "dismissed", services=TIDY),
@@ -131,7 +139,9 @@ REJECT = (
     Step("complete_multipart", "rejected", "wrong"),
     Step("put", "refused+aborts", "wrong"),
     Step("delete_many", "file", "wrong"),
+    Step("put", "entry", "wrong"),
     Step("publish", "FileRejected", "wrong"),
+    Step("put", "refused+aborts", "wrong", 2),  # the outcome is told
     Step("delete_many", "chunk", "wrong", services=TIDY),
     Step("abort_multipart", "file", "wrong", services=TIDY),
     Step("put", "refused", "wrong", services=TIDY),

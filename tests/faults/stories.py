@@ -234,7 +234,7 @@ async def _renew(upload: Upload) -> None:
 
 async def _leftover(upload: Upload) -> None:
     """A file is put under the name while the upload is in progress, and its put was never acknowledged."""
-    key, metadata = file_key(upload.file), outcomes.metadata("0" * 16, "", {})
+    key, metadata = file_key(upload.file), outcomes.metadata("0" * 16, None, "", {})
     await upload.buckets.perm.put(key, b"never acknowledged", absent=True, metadata=metadata)
     await _whole(upload)
 

@@ -6,10 +6,11 @@ import pytest
 
 from libs.common.bus.events import SessionStalled
 from libs.common.files.extents import Extent
-from libs.common.uploads.layout import chunk_key
+from libs.common.problems import Kind
+from libs.common.uploads.layout import chunk_key, file_key
 from libs.common.uploads.sweeping import Need, store_time
 from tests.uploads.uploads import DATA, TOTAL, runs
-from tests.uploads.world import AGES, FILE, PART, STALE, Node, World
+from tests.uploads.world import AGES, FILE, PART, STALE, Node, World, refused
 
 
 @pytest.fixture
@@ -53,6 +54,34 @@ async def test_a_sweep_takes_it_for_no_byte(world: World, short: str) -> None:
     await node.park()
     assert await node.janitor.sweep(now + 2 * STALE, needs=frozenset({Need.STALE}), dry_run=True) == []
     assert not world.told(SessionStalled)
+
+
+async def test_a_file_of_a_replica_that_died_while_it_put_it_does_not_count_and_is_replaced(
+    world: World, node: Node
+) -> None:
+    await world.perm.put(file_key(FILE), DATA[:5], metadata={"session": "0123456789abcdef", "size": "8"})
+    await refused(Kind.NOT_FOUND, node.reader.state(FILE))
+    await node.send_all(DATA[:8], 8)
+    await node.work()
+    assert await world.final() == DATA[:8]
+    assert [outcome for outcome, _ in await world.feed()] == ["complete"]
+
+
+async def test_a_file_of_an_assembler_that_died_while_it_put_it_is_made_again(world: World, node: Node) -> None:
+    session = (await node.send_all(DATA[:8], 4)).session
+    await world.perm.put(file_key(FILE), DATA[:5], metadata={"session": session, "size": "8"})
+    await node.work()
+    assert await world.final() == DATA[:8]
+
+
+async def test_a_part_of_an_assembler_that_died_while_it_put_it_is_put_again(world: World, node: Node) -> None:
+    await node.send(0, DATA[:8], TOTAL)
+    await node.work()
+    (upload,) = world.open_uploads()
+    await world.perm.put_part(file_key(FILE), upload, 2, DATA[8:12])
+    await node.send(8, DATA[8:], TOTAL)
+    await node.work()
+    assert await world.final() == DATA
 
 
 async def test_it_goes_with_its_upload(world: World, short: str) -> None:

@@ -18,7 +18,7 @@ from libs.common.storage import (
 )
 from libs.common.uploads.folders import TAKEN
 from libs.common.uploads.layout import FileId, chunks_prefix, file_key, runs_prefix
-from libs.common.uploads.outcomes import About, completed, metadata, session_of
+from libs.common.uploads.outcomes import About, completed, is_whole, metadata, session_of
 from libs.common.uploads.recent import Recent
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import SLACK, Look
@@ -102,7 +102,7 @@ class Assembler:
 
     async def _begin(self, seen: Look) -> bool:
         record, key, perm = seen.record, file_key(seen.file), self._buckets.perm
-        about = metadata(record.session, record.digest, record.labels)
+        about = metadata(record.session, record.total_size, record.digest, record.labels)
         try:
             upload = await perm.create_multipart(
                 key, part_size=record.part_size, content_type=record.content_type, metadata=about
@@ -120,7 +120,8 @@ class Assembler:
     async def _parts(self, seen: Look) -> list[PartInfo] | None:
         """The parts in the multipart upload. None where it is gone: completed, or purged by the store."""
         try:
-            return list(await self._buckets.perm.list_parts(file_key(seen.file), seen.record.assembly))
+            listed = await self._buckets.perm.list_parts(file_key(seen.file), seen.record.assembly)
+            return [part for part in listed if part.size == seen.record.part_extent(part.number - 1).length]
         except UploadNotFound:
             done = await self._records.file(seen.file)
             if done and session_of(done) == seen.record.session:
@@ -167,7 +168,7 @@ class Assembler:
         content = stream(sources, record.part_extent(0)) if record.total_size else b""
         await perm.put(
             key, content, absent=True, fence=right.fence, content_type=record.content_type,
-            metadata=metadata(record.session, record.digest, record.labels),
+            metadata=metadata(record.session, record.total_size, record.digest, record.labels),
         )  # fmt: skip
 
     async def _computed(self, record: Record, sources: Sequence[Source]) -> str:
@@ -193,10 +194,10 @@ class Assembler:
             return True
         if seen.now <= record.quiet:
             return False
-        done = await self._records.file(made.file)
+        done = await self._records.object(made.file)
         if not done:
             return False
-        if session_of(done) != record.session:
+        if session_of(done) != record.session or not is_whole(done):
             # Left by a whole file at once that was not acknowledged, or by a process that died.
             await self._records.delete_file(seen)
             return False

@@ -55,7 +55,7 @@ async def end(tools: Tools, file: FileId, pin: Pin) -> Ended:
             pin.admit(current)
         if record.state == "closed" and not current:  # perhaps it was deleted a moment ago
             return Ended(seen, record.ended, found=bool(record.ended) and _admits(pin, record.ended.split(",")))
-        done = await tools.records.file(file)
+        done = await tools.records.object(file)
         # Only a file that is there is deleted, and none is made for a while then. One that is made meanwhile does not
         # count: the next upload or the assembler deletes it.
         change = tools.records.delete_file if done else tools.records.change

@@ -48,7 +48,7 @@ async def check_folder(tools: Tools, seen: Look) -> None:
     record, records = seen.record, tools.records
     if seen.now <= max(record.folder, record.quiet, record.removing):
         return
-    if await records.file(seen.file):
+    if await records.object(seen.file):
         await records.delete_file(seen)
     elif record.kept or await _is_used(tools.buckets, seen.file):
         await records.change(seen, folder=seen.now + CHECK_EVERY, removing=0.0)

@@ -44,9 +44,15 @@ class About:
         return cls(session_of(done), done.size, sha256, done.content_type, labels)
 
 
-def metadata(session: str, sha256: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """What the object of a file says beside its media type."""
-    return {"session": session, **({"digest": sha256} if sha256 else {}), **to_metadata(labels)}
+def metadata(session: str, size: int | None, sha256: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """What the object of a file says of itself, but for its media type."""
+    known = {"session": session, "size": "" if size is None else str(size), "digest": sha256}
+    return {name: value for name, value in known.items() if value} | to_metadata(labels)
+
+
+def is_whole(done: ObjectInfo) -> bool:
+    """Whether an object has as many bytes as it says. Some stores keep those of a sender that died on the way."""
+    return done.metadata.get("size", str(done.size)) == str(done.size)
 
 
 def completed(file: FileId, about: About, source: str) -> FileCompleted:

@@ -85,7 +85,7 @@ async def _delete_unnamed(tools: Tools, seen: Look, written: list[str]) -> None:
 async def _had_leftover(tools: Tools, seen: Look) -> bool:
     """Delete a file of an upload before this one whose delete had no effect. No reader sees it, and it takes room. An
     upload that is parked is looked at no more, so it goes first."""
-    done = await tools.records.file(seen.file)
+    done = await tools.records.object(seen.file)
     if not done or session_of(done) == seen.record.session:
         return False
     await tools.records.delete_file(seen)

@@ -18,7 +18,7 @@ from libs.common.storage import (
     StoreUnavailable,
 )
 from libs.common.uploads.layout import FileId, file_key, new_version, record_key
-from libs.common.uploads.outcomes import About, completed, session_of
+from libs.common.uploads.outcomes import About, completed, is_whole, session_of
 from libs.common.uploads.record import NOTHING, Record, parse
 
 # Seconds that a store may take from accepting a request to its effect, with the skew of its nodes' clocks, and a second
@@ -135,7 +135,12 @@ class Records:
         return await self.swap(seen, seen.record.changed(**changes))
 
     async def file(self, file: FileId) -> ObjectInfo | None:
-        """The object in `files/`, whether or not it counts. Its metadata tells its session."""
+        """The file, whether or not it counts. Its metadata tells its session."""
+        there = await self.object(file)
+        return there if there and is_whole(there) else None
+
+    async def object(self, file: FileId) -> ObjectInfo | None:
+        """As `file`, or what is there of one that a process that died could not put whole."""
         try:
             return await self._perm.stat(file_key(file))
         except ObjectNotFound:

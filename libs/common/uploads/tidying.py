@@ -77,7 +77,7 @@ async def _remove(tools: Tools, seen: Look) -> None:
     record, records = seen.record, tools.records
     if seen.now <= max(record.quiet, record.removing):
         return
-    done = await records.file(seen.file)
+    done = await records.object(seen.file)
     if done and not record.file:
         await records.delete_file(seen)  # put at once, or made while it was cancelled or rejected
     elif record.kept:

@@ -25,7 +25,7 @@ from libs.common.uploads.elsewhere import Elsewhere
 from libs.common.uploads.folders import TAKEN, claim_folders, refusal
 from libs.common.uploads.layout import FileId, chunk_key, file_key, new_session, part_size
 from libs.common.uploads.least import ANY_SIZE, LeastSize
-from libs.common.uploads.outcomes import About, completed, metadata, session_of
+from libs.common.uploads.outcomes import About, completed, is_whole, metadata, session_of
 from libs.common.uploads.payload import Payload, Stored
 from libs.common.uploads.record import Record
 from libs.common.uploads.records import Look
@@ -120,6 +120,7 @@ class _Request:
         self._mine: set[str] = set()  # sessions that this request opened
         self._into = ""  # the session that it puts bytes into; once that is over, the request may be late
         self._held = Held()  # what is stored of the upload that the chunk goes into
+        self._in_the_way = False  # something is under the name, and is no whole file: an assembler deletes it
         self._told = ""  # session of the complete file that it put into the feed
         self._compared = ""  # etag of the file that holds the same bytes
 
@@ -153,7 +154,9 @@ class _Request:
         await self._chunk.admit()
         await claim_folders(self._tools, self._chunk.file)
         await self._tools.tell(seen, *seen.record.owes)  # before what comes next
-        return await (self._open(seen) if seen.etag or not self._chunk.is_whole else self._at_once(seen))
+        if self._chunk.is_whole and not seen.etag and not self._in_the_way:
+            return await self._at_once(seen)
+        return await self._open(seen)
 
     async def _open(self, seen: Look) -> Ack | None:
         """Open an upload where no record is, or one that is closed, and store the chunk in it."""
@@ -188,7 +191,7 @@ class _Request:
             with self._tools.watch.step("store"):
                 await self._tools.buckets.perm.put(
                     file_key(chunk.file), chunk.payload.body(chunk.extent), absent=True, fence=seen.fence,
-                    content_type=chunk.content_type, metadata=metadata(session, sha256, chunk.labels),
+                    content_type=chunk.content_type, metadata=metadata(session, chunk.extent.end, sha256, chunk.labels),
                 )  # fmt: skip
         except KeyTaken:
             raise refusal(TAKEN) from None
@@ -197,8 +200,13 @@ class _Request:
         except FenceExpired:
             self._into = ""
             return None
-        except (ConditionFailed, StoreUnavailable):
+        except StoreUnavailable:
             return None  # the file tells
+        except ConditionFailed:
+            there = await self._records.object(chunk.file)
+            self._in_the_way = there is not None and not is_whole(there)
+            self._into = "" if self._in_the_way else session
+            return None
         if not await self._still_none(seen):
             return None
         return await self._complete(seen, About(session, chunk.extent.end, sha256, chunk.content_type, chunk.labels))
