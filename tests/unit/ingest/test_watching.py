@@ -14,7 +14,6 @@ from libs.common.problems import Kind, Problem
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import FileId
 from libs.common.uploads.states import FileState
-from services.ingest import watching
 from services.ingest.watching import NOTHING, Watched, Watching
 from tests.unit.virtual_time import run_in_virtual_time
 
@@ -202,7 +201,7 @@ def test_whatever_events_are_lost_a_watcher_sees_a_state_at_most_ten_seconds_old
 
         def check(watched: Watched, before: int) -> None:
             if isinstance(watched.seen, FileState):
-                old = max(offset for at, offset in history if at <= max(0.0, seconds() - watching.FRESH - 0.1))
+                old = max(offset for at, offset in history if at <= max(0.0, seconds() - 10.1))
                 assert watched.seen.offset >= old, "it is older than ten seconds"
                 assert watched.seen.offset >= before, "it went back"
 
