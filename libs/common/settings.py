@@ -183,8 +183,8 @@ class Settings(BaseSettings):
     fleet_interval: float = Field(
         60,
         ge=0,
-        description="Between two looks of the janitor at all uploads in progress, which GET /uploads shows; it takes "
-        "longer pauses where these looks would take more than a tenth of its time. 0: it does not.",
+        description="Between two sweeps for GET /uploads and GET /devices, which show what the last one saw. They are "
+        "rarer where they would take more than a tenth of the janitor's time. 0: there are none.",
     )
     fleet_count_interval: float = Field(
         86400,

@@ -100,7 +100,7 @@ class Refusal(BaseModel):
 
 
 class DeviceGlance(DeviceInfo):
-    """A device, and what the janitor knew of it at its last look. Null: that is not known."""
+    """A device, and what the janitor knew of it at its last sweep. Null: that is not known."""
 
     last_seen: datetime | None = Field(description="When ingest last answered it, to about two minutes.")
     last_refusal: Refusal | None = Field(description="The last request that ingest refused, of a valid token.")

@@ -20,8 +20,8 @@ class UploadItem(BaseModel):
     session: str = Field(description="The upload, as in the ETag of its status.")
     total_size: int | None = Field(description="Bytes; null while the device has not told it.")
     received_bytes: int = Field(
-        description="Bytes that are durable, in the prefix or beyond gaps, as of the last look; since then at least so "
-        "many."
+        description="Bytes that are durable, in the prefix or beyond gaps, as of the last sweep; since then at least "
+        "so many."
     )
     next_expected_byte: int = Field(description="Length in bytes of the gap-free durable prefix.")
     rate: float = Field(description="Bytes per second, an average over about half a minute.")
@@ -36,7 +36,7 @@ class UploadItem(BaseModel):
         description="Whether nothing came for STUCK_AFTER seconds although something is due: a byte of a pending "
         "upload, or the file once all bytes are durable."
     )
-    labels: dict[str, str] = Field(description="What the first chunk said of the file, as of the last look.")
+    labels: dict[str, str] = Field(description="What the first chunk said of the file, as of the last sweep.")
     device_class: str | None = Field(
         serialization_alias="class",
         description="The class of the device when it was last seen; null if that is not known.",
@@ -71,8 +71,8 @@ class UploadsAnswer(BaseModel):
     next: str | None = Field(description="Give it as `after` for the next page; null at the end.")
     version: str = Field(description="Opaque; another one after every change.")
     as_of: datetime | None = Field(
-        description="When the last look at all uploads began: every change before it is in this list. Null: no janitor "
-        "has looked yet."
+        description="When the janitor's last sweep began: every change before it is in this list. Null: no janitor "
+        "has swept yet."
     )
     live: bool = Field(
         description="Whether later changes are heard too, within about a second, and are in this list. False while the "

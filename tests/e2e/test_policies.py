@@ -19,6 +19,7 @@ from minio.minioadmin import MinioAdmin
 
 from libs.common.settings import Settings
 from libs.common.storage import ObjectNotFound, ObjectStore, StoreRefused, read
+from libs.common.uploads.layout import FLEET_DEVICES, FLEET_UPLOADS
 from libs.common.wiring.checkup import Check, check_connections
 from libs.common.wiring.needs import Bucket, Service
 from libs.common.wiring.resources import new_store
@@ -133,6 +134,12 @@ FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("ingest", "temp", "delete", CHUNK),
     ("ingest", "temp", "put", "elsewhere/x"),
     ("ingest", "perm", "put", "elsewhere/x"),
+    ("ingest", "perm", "put", FLEET_UPLOADS),
+    ("ingest", "perm", "get", FLEET_DEVICES),
+    ("ingest", "perm", "delete", FLEET_UPLOADS),
+    ("assembler", "perm", "get", FLEET_UPLOADS),
+    ("auth", "perm", "put", FLEET_DEVICES),
+    ("auth", "perm", "get", FLEET_UPLOADS),
     ("assembler", "auth", "get", "revoked.json"),
     ("assembler", "auth", "list", ""),
     ("assembler", "temp", "put", CHUNK),
