@@ -14,6 +14,7 @@ from libs.client import (
     commands_events,
     commands_files,
     commands_login,
+    commands_top,
     commands_transfer,
 )
 from libs.client.console import show_all
@@ -31,6 +32,7 @@ app.command()(commands_download.download)
 app.command()(commands_files.status)
 app.command()(commands_files.ls)
 app.command()(commands_events.events)
+app.command()(commands_top.top)
 app.command()(commands_files.rm)
 app.add_typer(commands_devices.device, name="device")
 app.add_typer(commands_config.config, name="config")

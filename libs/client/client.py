@@ -18,6 +18,7 @@ from libs.client.downloads import Demands, Downloader
 from libs.client.errors import HiperError
 from libs.client.feed import Feed, Outcomes, feed_query
 from libs.client.files import Files
+from libs.client.fleet import Fleet
 from libs.client.models import DownloadResult, FileEntry, State, Status, UploadResult
 from libs.client.names import RemoteFile
 from libs.client.opening import Uploadable
@@ -84,6 +85,7 @@ class HiperClient:
         self._transport = Transport(self._session, self.server, self.tokens, self._limit)
         self._files = Files(self._transport)
         self._feed = Feed(self._transport)
+        self.fleet = Fleet(self._transport, self._retry_for, self._on_retry)
         self.devices = Devices(self._transport, min(CALL_PATIENCE, self._retry_for))
         return self
 

@@ -51,6 +51,11 @@ def err() -> Console:
     return _Err(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def screen_console() -> Console:
+    """Standard output for pictures that fill the screen."""
+    return _Out(markup=False, emoji=False, highlight=False)
+
+
 def show_all() -> None:
     """A character that a stream cannot encode is written as an escape: it is no error of the work that it tells of."""
     for stream in (sys.stdout, sys.stderr):

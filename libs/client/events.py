@@ -6,8 +6,7 @@ MEDIA_TYPE = "text/event-stream"
 
 
 class ServerEvent(NamedTuple):
-    """One event. `id`: where a reader goes on after it; without `data` it says only that. `kind`: empty where none is
-    told."""
+    """One event. `id`: where a reader goes on after it. `kind`: empty where none is told."""
 
     id: str
     kind: str
@@ -19,7 +18,7 @@ class EventParser:
 
     def __init__(self) -> None:
         self.retry: float | None = None  # seconds after which the server wants to be asked again
-        self._id = self._kind = self._shown = ""
+        self._id = self._kind = ""
         self._data = list[str]()
 
     def feed(self, line: bytes) -> ServerEvent | None:
@@ -44,7 +43,4 @@ class EventParser:
     def _ended(self) -> ServerEvent | None:
         kind, data = self._kind, self._data
         self._kind, self._data = "", []
-        if not data and self._id == self._shown:
-            return None
-        self._shown = self._id
-        return ServerEvent(self._id, kind, "\n".join(data))
+        return ServerEvent(self._id, kind, "\n".join(data)) if data else None

@@ -13,6 +13,7 @@ from libs.client.retry import Patience
 from libs.client.transport import Answer, Request, Transport
 
 PAGE = 1000  # events in one answer
+SCOPE = "fleet:read"
 
 
 class _Page(BaseModel):
@@ -21,6 +22,15 @@ class _Page(BaseModel):
     events: list[Outcome]
     next: str
     more: bool
+
+
+class _Told(BaseModel):
+    """A line of a stream. Without an event it only says how far the feed was read."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    cursor: str
+    event: Outcome | None = None
 
 
 class Outcomes:
@@ -70,7 +80,7 @@ class Feed:
 
     async def _of_all(self, items: AsyncGenerator[Outcome, None], patience: Patience) -> AsyncGenerator[Outcome, None]:
         """With the outcomes of all devices, if the client may have them."""
-        await self._transport.ask_for_scope("fleet:read", patience)
+        await self._transport.ask_for_scope(SCOPE, patience)
         async with aclosing(items):
             async for item in items:
                 yield item
@@ -93,6 +103,8 @@ def feed_query(after: str | None, owner: str | None, kinds: Iterable[str]) -> di
 class _Place:
     """How far the feed was asked for. `pending`: how many outcomes of the last answers the reader does not have yet."""
 
+    rest = 0.0
+
     def __init__(self, query: dict[str, str]) -> None:
         self._query = query
         self.is_present = False
@@ -106,9 +118,8 @@ class _Place:
         return Request("GET", "/feed", {**self._query, "limit": str(PAGE)})
 
     def take_event(self, event: ServerEvent) -> Sequence[Outcome]:
-        """Without data it only says how far the feed was read."""
-        outcomes = [Outcome.model_validate_json(event.data)] if event.data else []
-        return self._take(outcomes, event.id or self.cursor)
+        told = _Told.model_validate_json(event.data)
+        return self._take([told.event] if told.event else [], told.cursor)
 
     def take_answer(self, answer: Answer) -> Sequence[Outcome]:
         page = _Page.model_validate_json(answer.body)

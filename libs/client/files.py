@@ -52,6 +52,8 @@ class Chunk:
 class _FileStatus:
     """The state of a file, of which only the newest counts."""
 
+    rest = 0.0
+
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
         self._seen: Status | None = None

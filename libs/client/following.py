@@ -24,7 +24,10 @@ ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 class Resource(Protocol[ItemT_co]):
-    """Something that changes, and the place up to which it was read."""
+    """Something that changes, and the place up to which it was read. `rest`: seconds to let pass between two requests
+    that wait, at least."""
+
+    rest: float
 
     @property
     def is_present(self) -> bool:
@@ -122,8 +125,10 @@ class Follower(Generic[ItemT]):
         for item in items:
             yield item
         if polls and "Preference-Applied" not in answer.headers:
-            await self._patience.clock.sleep(self._poll)
+            await self._patience.clock.sleep(max(self._poll, self._resource.rest))
             self._poll = min(LONGEST_POLL, self._poll * 2)
+        elif polls:
+            await self._patience.clock.sleep(self._resource.rest)
 
     async def _rest(self, seconds: float | None) -> None:
         """After the end of a stream, until the next one. The server said for how long, unless it was cut."""

@@ -182,8 +182,8 @@ class TestEventStream:
             ServerEvent("1", "", "b"),
         ]
 
-    def test_an_id_alone_is_heard_of(self) -> None:
-        assert self.events("id: 1\ndata: a\n\nid: 2\n\n:\n\n") == [ServerEvent("1", "", "a"), ServerEvent("2", "", "")]
+    def test_an_id_without_data_counts_for_what_follows(self) -> None:
+        assert self.events("id: 2\n\n:\n\ndata: a\n\n") == [ServerEvent("2", "", "a")]
 
     def test_what_is_unknown_and_what_the_end_cut_off_is_left_out(self) -> None:
         assert self.events("other: 1\r\n: comment\r\ndata: a\r\n\r\ndata: cut") == [ServerEvent("", "", "a")]
