@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.storage import Buckets, ObjectStore, list_all
 from libs.common.storage.filesystem import FilesystemStore
-from libs.common.uploads.layout import FLEET_DEVICES, FLEET_UPLOADS, MIN_PART_SIZE, SEEN
+from libs.common.uploads.layout import FEED, FLEET_DEVICES, FLEET_UPLOADS, MIN_PART_SIZE, SEEN
 from tests.backends import MinioServer, RabbitmqServer
 from tests.e2e.conftest import backend_env
 from tests.e2e.device import new_device
@@ -144,7 +144,7 @@ async def checked(lane: Lane, every: Sequence[Case]) -> list[tuple[Case, Upload]
     await emptied(lane.buckets.temp, but=kept_records(upload for _, upload in told))
     expected = [key for _, upload in told if (key := expected_key(upload))]
     for info in await list_all(perm, ""):
-        assert info.key.startswith((*expected, FLEET_UPLOADS, FLEET_DEVICES, SEEN)), info.key
+        assert info.key.startswith((*expected, FEED, FLEET_UPLOADS, FLEET_DEVICES, SEEN)), info.key
     return told
 
 
