@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from libs.common.storage import Buckets
 from libs.common.uploads.layout import FileId, file_key, files_prefix, parse_file_key
 from libs.common.uploads.ours import walk_ours
-from libs.common.uploads.owned import AT_ONCE, Owned, names_of, record_of, records_of
+from libs.common.uploads.owned import Owned, in_batches, names_of, record_of, records_of
 from libs.common.uploads.record import Record
 
 # An upload moves in this order only. One that moves while the sections are read is met again in a later section.
@@ -60,24 +60,14 @@ async def _complete(buckets: Buckets, owner: str, after: str, prefix: str) -> As
     complete files: only those of names that have a file are read."""
     recorded = {file.filename async for file, _ in names_of(buckets.temp, owner, prefix=prefix)}
     start_after = file_key(FileId(owner, after)) if after else ""
-    batch: list[Holding] = []
-    async for file, info in walk_ours(buckets.perm, files_prefix(owner, prefix), parse_file_key, start_after):
-        if file.filename.startswith(prefix):
-            batch.append(Holding(file.filename, "complete", info.size, info.modified, info.modified))
-        if len(batch) == AT_ONCE:
-            for holding in await _counting(buckets, owner, batch, recorded):
-                yield holding
-            batch = []
-    for holding in await _counting(buckets, owner, batch, recorded):
-        yield holding
-
-
-async def _counting(buckets: Buckets, owner: str, batch: list[Holding], recorded: set[str]) -> list[Holding]:
-    """Those of some files that count."""
-    names = [holding.filename for holding in batch if holding.filename in recorded]
-    records = await asyncio.gather(*(record_of(buckets.temp, FileId(owner, name)) for name in names))
-    hidden = {name for name, record in zip(names, records, strict=True) if record and _hides_file(record)}
-    return [holding for holding in batch if holding.filename not in hidden]
+    files = walk_ours(buckets.perm, files_prefix(owner, prefix), parse_file_key, start_after)
+    async for batch in in_batches(files):
+        asked = [file for file, _ in batch if file.filename in recorded]
+        records = await asyncio.gather(*(record_of(buckets.temp, file) for file in asked))
+        hidden = {file for file, record in zip(asked, records, strict=True) if record and _hides_file(record)}
+        for file, info in batch:
+            if file.filename.startswith(prefix) and file not in hidden:
+                yield Holding(file.filename, "complete", info.size, info.modified, info.modified)
 
 
 def _section(owned: Owned) -> Section | None:

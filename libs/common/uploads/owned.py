@@ -51,22 +51,20 @@ async def record_of(temp: ObjectStore, file: FileId) -> Record | None:
 async def records_of(temp: ObjectStore, owner: str, after: str = "", prefix: str = "") -> AsyncIterator[Owned]:
     """Every name of an owner that has a record and begins with `prefix`, after a filename in the order of the listing.
     One whose record cannot be read is left out. Raises StoreUnavailable."""
+    async for batch in in_batches(names_of(temp, owner, after, prefix)):
+        records = await asyncio.gather(*(record_of(temp, file) for file, _ in batch))
+        for (file, info), record in zip(batch, records, strict=True):
+            if record:
+                yield Owned(file.filename, record, info.modified)
+
+
+async def in_batches(found: AsyncIterator[tuple[FileId, ObjectInfo]]) -> AsyncIterator[Found]:
+    """The objects of a listing, as many together as are looked at at once."""
     batch: Found = []
-    async for found in names_of(temp, owner, after, prefix):
-        batch.append(found)
+    async for each in found:
+        batch.append(each)
         if len(batch) == AT_ONCE:
-            for owned in await _read(temp, batch):
-                yield owned
+            yield batch
             batch = []
-    for owned in await _read(temp, batch):
-        yield owned
-
-
-async def _read(temp: ObjectStore, batch: Found) -> list[Owned]:
-    found = await asyncio.gather(*(_one(temp, file, info) for file, info in batch))
-    return [owned for owned in found if owned]
-
-
-async def _one(temp: ObjectStore, file: FileId, info: ObjectInfo) -> Owned | None:
-    record = await record_of(temp, file)
-    return Owned(file.filename, record, info.modified) if record else None
+    if batch:
+        yield batch
