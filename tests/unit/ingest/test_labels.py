@@ -64,7 +64,7 @@ async def test_a_field_may_come_several_times(device: Device) -> None:
 
 async def test_a_completed_file_is_told_with_its_labels(app: FastAPI, device: Device) -> None:
     told: list[Event] = []
-    app.state.ingest.writer.bus.listen(told.append).watch(EVERY_OWNER)
+    app.state.bus.listen(told.append).watch(EVERY_OWNER)
     await device.upload("a", CONTENT, FIELD)
     accepted(await device.chunk("b", CONTENT, 0, 5, FIELD))
     accepted(await device.chunk("b", CONTENT, 5, 10))
