@@ -79,21 +79,24 @@ class Assembler:
     async def finish(self, file: FileId) -> bool:
         """Put every full part that is lacking, and make the file if nothing is missing."""
         seen = await self._records.look(file)
-        record = seen.record
-        if record.state != "open":
+        if seen.record.state != "open":
             return True
-        stock = await take_stock(self._buckets, file, record, every=True)
+        with self._tools.watch.step("assemble"):
+            return await self._finish(seen)
+
+    async def _finish(self, seen: Look) -> bool:
+        record = seen.record
+        stock = await take_stock(self._buckets, seen.file, record, every=True)
         if record.is_single:
             return await self._make(seen, stock, [])
-        with self._tools.watch.step("assemble"):
-            full = full_parts(record, stock.durable, record.parts_of(*stock.durable))
-            if not record.assembly:
-                waits = not full or (record.parked_at is not None and len(full) < record.part_count)
-                return waits or await self._begin(seen)
-            there = await self._parts(seen)
-            if there is None:
-                return False
-            there += await self._put_parts(seen, set(full) - {part.number - 1 for part in there}, stock.sources)
+        full = full_parts(record, stock.durable, record.parts_of(*stock.durable))
+        if not record.assembly:
+            waits = not full or (record.parked_at is not None and len(full) < record.part_count)
+            return waits or await self._begin(seen)
+        there = await self._parts(seen)
+        if there is None:
+            return False
+        there += await self._put_parts(seen, set(full) - {part.number - 1 for part in there}, stock.sources)
         if record.total_size is None or len(there) < record.part_count:
             return True
         return await self._make(seen, stock, sorted(there, key=lambda part: part.number))
