@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from libs.client.commands_files import Json
-from libs.client.console import client, err, print_json, run, say
-from libs.client.models import ListedDevice
+from libs.client.console import client, err, out, print_json, print_table, run, say
+from libs.client.device_table import cells, device_table, say_fields, warn_of_damage
 from libs.client.sizes import format_size, printable
 
 Id = Annotated[str, typer.Argument(help="Id of the device.", metavar="ID")]
@@ -61,34 +61,29 @@ def classify(
 
 @device.command("ls")
 def ls_devices(as_json: Json = False) -> None:
-    """List the devices: id, time of registration, scopes, separated by tabs.
+    """List the devices: when they were seen last, what they have, and why one was refused last.
 
-    `damaged` in place of the scopes: what the server stores of the device cannot be read.
+    A table on a terminal; elsewhere a line for each: id, time of registration, scopes, time when it was seen last, time
+    and reason of its last refusal, separated by tabs. `damaged` in place of the scopes: what the server stores of the
+    device cannot be read.
     """
+
+    table = device_table()
 
     async def work() -> None:
         async with client() as hiper:
             async for known in hiper.devices.list():
-                _show(known, as_json)
+                if as_json:
+                    print_json(known.model_dump(mode="json"))
+                elif out().is_terminal:
+                    table.add_row(*cells(known))
+                else:
+                    say_fields(known)
+                warn_of_damage(known)
+        if table.rows:
+            print_table(table)
 
     run(work)
-
-
-def _show(known: ListedDevice, as_json: bool) -> None:
-    created = known.created_at.isoformat() if known.created_at else ""
-    if as_json:
-        print_json(known.model_dump(mode="json"))
-    else:
-        about = "damaged" if known.damaged else " ".join(known.scopes)
-        print(printable(known.device_id), created, about, sep="\t")
-    if known.damaged:
-        err().print(
-            printable(
-                f"warning: what the server stores of device {known.device_id} is damaged: it gets no token. Restore "
-                f"devices/{known.device_id}.json in the bucket of auth; or hiper device revoke {known.device_id}, then "
-                "add it anew"
-            )
-        )
 
 
 @device.command()

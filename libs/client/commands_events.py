@@ -53,7 +53,7 @@ def events(
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     place.move(outcomes.cursor)
-                    print_json(outcome.model_dump(mode="json")) if as_json else _show(outcome)
+                    print_json(_document(outcome)) if as_json else _show(outcome)
                     sys.stdout.flush()
             place.move(outcomes.cursor)
 
@@ -65,6 +65,12 @@ def events(
         raise
     finally:
         place.tell()
+
+
+def _document(outcome: Outcome) -> dict[str, object]:
+    """With its cursor, if it has one: the outcomes in the middle of a page have none."""
+    document = outcome.model_dump(mode="json")
+    return document if outcome.cursor else {name: value for name, value in document.items() if name != "cursor"}
 
 
 def _show(outcome: Outcome) -> None:

@@ -1,7 +1,6 @@
 """`hiper status`, `hiper ls` and `hiper rm`."""
 
 from contextlib import aclosing
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from libs.client.commands_transfer import Owner
 from libs.client.console import client, complain, out, print_json, print_table, run, say
 from libs.client.errors import HiperError
 from libs.client.models import FileEntry, Status
-from libs.client.sizes import format_size, printable
+from libs.client.sizes import format_size, printable, when
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Name = Annotated[str, typer.Argument(help="Name of the file on the server.", metavar="NAME")]
@@ -49,10 +48,10 @@ def status(
 def _describe(now: Status) -> str:
     size = "?" if now.total_size is None else format_size(now.total_size)
     if now.status == "complete":
-        return f"{now.filename}: complete, {size}, {_when(now.last_updated)}"
+        return f"{now.filename}: complete, {size}, {when(now.last_updated)}"
     share = f" ({100 * now.received_bytes // now.total_size} %)" if now.total_size else ""
     received = f"{format_size(now.received_bytes)} of {size}{share}"
-    return f"{now.filename}: {now.status}, {received}, last change {_when(now.last_updated)}"
+    return f"{now.filename}: {now.status}, {received}, last change {when(now.last_updated)}"
 
 
 def ls(
@@ -77,7 +76,7 @@ def ls(
                     print_json(entry.model_dump(mode="json"))
                 elif console.is_terminal:
                     size = format_size(entry.size) if entry.size is not None else "?"
-                    table.add_row(printable(entry.filename), entry.status, size, _when(entry.last_modified))
+                    table.add_row(printable(entry.filename), entry.status, size, when(entry.last_modified))
                 else:
                     say_fields(entry)
         if table.rows:
@@ -90,10 +89,6 @@ def say_fields(entry: FileEntry) -> None:
     modified = entry.last_modified.isoformat() if entry.last_modified else ""
     size = "" if entry.size is None else str(entry.size)
     print(*(printable(entry.filename), entry.status, size, modified), sep="\t")
-
-
-def _when(moment: datetime | None) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "?"
 
 
 def rm(

@@ -136,10 +136,23 @@ class Device(_Record):
     device_class: str = "default"
 
 
+class Refusal(_Record):
+    """When and why the server last refused a request of a device."""
+
+    when: datetime
+    why: str
+
+
 class ListedDevice(Device):
-    """A line of the list of devices. Of one whose stored record is `damaged` only the id is known."""
+    """A line of the list of devices. Of one whose stored record is `damaged` only the id is known. `last_seen` (within
+    two minutes), and what follows it, are None where the server does not know."""
 
     damaged: bool = False
+    last_seen: datetime | None = None
+    last_refusal: Refusal | None = None
+    uploads_open: int | None = None
+    bytes_stored: int | None = None
+    bytes_allowed: int | None = None
 
 
 class NewDevice(Device):

@@ -1,6 +1,7 @@
-"""Sizes, rates and names as people write and read them."""
+"""Sizes, times and names as people write and read them."""
 
 import re
+from datetime import datetime
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE)
@@ -22,6 +23,11 @@ def format_size(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def when(moment: datetime | None) -> str:
+    """In the time zone of this machine; `?` where it is not known."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment else "?"
 
 
 def printable(name: str) -> str:

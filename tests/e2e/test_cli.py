@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from libs.client.cli import app
+from libs.common.feed.positions import Position
 from tests.ports import free_port
 
 Hiper = Callable[..., Result]
@@ -66,9 +67,20 @@ def hear_signals() -> None:
 
 
 @contextmanager
-def uploading(path: Path, hiper: Hiper) -> Iterator["subprocess.Popen[str]"]:
+def uploading(path: Path, hiper: Hiper, *more: str) -> Iterator["subprocess.Popen[str]"]:
     """`hiper upload` in a process of its own, slow enough to be watched, from when the server knows of the file."""
-    command = [sys.executable, "-m", "libs.client.cli", "upload", str(path), "--chunk-size", "64KiB", "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "libs.client.cli",
+        "upload",
+        str(path),
+        "--chunk-size",
+        "64KiB",
+        "--jobs",
+        "1",
+        *more,
+    ]
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -376,6 +388,47 @@ def test_serve_takes_its_port_host_and_directory_as_options(tmp_path: Path) -> N
     assert not (tmp_path / "not-here").exists()
 
 
+def test_what_became_of_files_is_told_once_and_goes_on_from_a_cursor(hiper: Hiper, tmp_path: Path) -> None:
+    kept = str(tmp_path / "cursor")
+    assert hiper("events", "--after", "now", "--cursor-file", kept).exit_code == 0
+    Path("told.bin").write_bytes(b"told")
+    assert hiper("upload", "told.bin").exit_code == 0
+    assert hiper("rm", "told.bin", "-y").exit_code == 0
+    told, deadline = list[list[str]](), time.monotonic() + 30
+    while len(told) < 2 and time.monotonic() < deadline:  # outcomes are shown some seconds later
+        result = hiper("events", "--cursor-file", kept)
+        assert (result.exit_code, result.stderr) == (0, "")
+        told += [line.split("\t")[1:] for line in result.stdout.splitlines()]
+        time.sleep(0.5)
+    assert told == [["complete", "4", "admin/told.bin", ""], ["deleted", "", "admin/told.bin", ""]]
+    document = json.loads(hiper("events", "--json", "--outcome", "deleted").stdout.splitlines()[-1])
+    assert (document["type"], document["data"]["filename"]) == ("hiper.FileDeleted.v1", "told.bin")
+    again = hiper("events", "--after", document["cursor"])
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert again.stderr.startswith("go on with: --after ")
+
+
+def test_a_foreign_cursor_and_one_that_is_too_old_end_with_codes_of_their_own(hiper: Hiper) -> None:
+    assert hiper("events", "--after", "foreign").exit_code == 1
+    old = hiper("events", "--after", Position.at(1).cursor)
+    assert old.exit_code == 3
+    assert "begin with what is kept: hiper events" in old.stderr
+
+
+def test_top_without_a_terminal_is_one_table(hiper: Hiper, tmp_path: Path) -> None:
+    path = tmp_path / "top.bin"
+    path.write_bytes(os.urandom(3 * 2**20))
+    with uploading(path, hiper, "--limit-rate", "100KiB") as process:
+        deadline = time.monotonic() + 30
+        while "top.bin" not in (result := hiper("top", "--prefix", "top")).stdout and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert re.search(r"admin +top.bin +.* of 3.0 MiB +\d+ % .*receiving", result.stdout), result.output
+        assert json.loads(hiper("top", "--json", "--prefix", "top").stdout)["filename"] == "top.bin"
+        assert hiper("top", "--stuck", "--prefix", "top").stdout == ""
+        assert hiper("top", "--label", "no label").exit_code == 2
+        process.terminate()
+
+
 def test_a_device_is_added_used_listed_and_revoked(hiper: Hiper, env: dict[str, str | None]) -> None:
     document = json.loads(hiper("device", "add", "car-7", "--scope", "files:write", "--json").stdout)
     assert (document["device_id"], document["scopes"]) == ("car-7", ["files:write"])
@@ -403,7 +456,7 @@ def test_a_device_whose_record_is_damaged_is_listed_as_such(hiper: Hiper, auth_d
     (auth_dir / "devices" / "car-10.json").write_text("{}")
     listed = hiper("device", "ls")
     assert listed.exit_code == 0
-    assert [line.split("\t")[::2] for line in listed.stdout.splitlines()] == [
+    assert [line.split("\t")[:3:2] for line in listed.stdout.splitlines()] == [
         ["car-11", "files:read files:write"],
         ["car-10", "damaged"],
     ]
