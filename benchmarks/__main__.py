@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import resource
 import signal
 import sys
 import tempfile
@@ -13,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calls, growth, report, rows, servers, systems, tools
-from benchmarks.load import MIB, Load
+from benchmarks import calls, growth, report, rows, servers, systems, tools, watchers
+from benchmarks.load import KIB, MIB, Load
 from benchmarks.tools import LeftOut
 from tests.backends import docker_available, rabbitmq_server
 
-KIB = 1024
 SMALL = Load(10 * KIB, 16, 1, files=20)
 LOADS = {
     "64 KiB chunks, 16 devices": Load(64 * KIB, 16, 128),
@@ -145,6 +145,28 @@ class Run:
                     self.failed = True
                     self.say(f"NOT AS PROMISED: {PROMISED} of the speed of one replica")
 
+    def beside_watchers(self, directory: Path) -> None:
+        """Streams of status and readers of the fleet, on a deployment with uploads in progress."""
+        if not docker_available():
+            raise LeftOut("no Docker engine answers: RabbitMQ runs in a container")
+        with (
+            servers.minio(directory) as store,
+            rabbitmq_server() as rabbitmq,
+            servers.four_services(directory, store, rabbitmq.url, "seen", FLEET_INTERVAL="5") as deployment,
+        ):
+            hiper = systems.Hiper(deployment)
+            hiper.programs.append(servers.container("rabbitmq", rabbitmq.container.get_wrapped_container()))
+            sizes = watchers.QUICK if self.quick else watchers.Sizes()
+            buckets = "seen-temp", "seen-perm"
+            compared, tables = watchers.measure(hiper, buckets, sizes, self.rounds, self.say)
+            self.rows += compared
+            self.tables |= tables
+            for row in compared:
+                ratio = row.ratio("no streams")
+                if ratio and ratio.median < watchers.PROMISED:
+                    self.failed = True
+                    self.say(f"NOT AS PROMISED: {watchers.PROMISED:.2f} of the speed without streams")
+
     def on_files(self, directory: Path) -> None:
         with ExitStack() as stack:
             hiper = systems.Hiper(stack.enter_context(servers.embedded(directory)))
@@ -159,13 +181,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two rounds and small files: minutes, and little meaning")
     parser.add_argument("--huge", action="store_true", help="an 8 GiB file and 100,000 sessions too")
     parser.add_argument("--rounds", type=int, default=0, help="instead of 5")
-    parser.add_argument("--only", choices=["store", "files", "ceiling"], help="one part, and no report")
+    parser.add_argument("--only", choices=["ceiling", "store", "watchers", "files"], help="one part, and no report")
     parser.add_argument("--directory", type=Path, default=tools.BUILD, help="where the data goes while it runs")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a descriptor for each stream, here and in a replica
     run = Run(arguments)
     arguments.directory.mkdir(parents=True, exist_ok=True)
-    parts = {"ceiling": run.ceiling, "store": run.on_the_store, "files": run.on_files}
+    parts = {"ceiling": run.ceiling, "store": run.on_the_store, "watchers": run.beside_watchers, "files": run.on_files}
     for name, part in parts.items():
         if arguments.only in (None, name):
             with run.optional(name), tempfile.TemporaryDirectory(dir=arguments.directory) as directory:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.servers import Store
@@ -87,7 +88,8 @@ async def _sweeping(buckets: Buckets, sizes: list[int], say: Callable[[str], Non
     rows, there = [], 0
     for size in sizes:
         for start in range(there, size, AT_ONCE):
-            await asyncio.gather(*(_seed(buckets, n) for n in range(start, min(size, start + AT_ONCE))))
+            numbers = range(start, min(size, start + AT_ONCE))
+            await asyncio.gather(*(seed(buckets, FileId(f"device-{n % 997}", f"f{n}")) for n in numbers))
         there = size
         await asyncio.sleep(2)  # what was written a moment before is read again
         hooks = Hooks()
@@ -102,38 +104,43 @@ async def _sweeping(buckets: Buckets, sizes: list[int], say: Callable[[str], Non
     return rows
 
 
-async def _seed(buckets: Buckets, number: int) -> None:
+async def seed(buckets: Buckets, file: FileId) -> None:
     """An upload with one chunk."""
-    file, session = FileId(f"device-{number % 997}", f"f{number}"), new_session()
+    session = new_session()
     record = Record(state="open", version=new_version(), session=session, total_size=2 * CHUNK)
     await buckets.temp.put(record_key(file), record.model_dump_json().encode())
-    await buckets.temp.put(chunk_key(file, session, 0, Extent(0, CHUNK), f"{number:064x}"), bytes(CHUNK))
+    await buckets.temp.put(chunk_key(file, session, 0, Extent(0, CHUNK), "0" * 64), bytes(CHUNK))
+
+
+@asynccontextmanager
+async def opened(store: Store, names: tuple[str, str]) -> AsyncIterator[Buckets]:
+    """The temporary and the permanent bucket of these names."""
+    signer = store.signer
+    buckets = [
+        MinioStore(endpoint=signer.endpoint, access_key=signer.access_key, secret_key=signer.secret_key, bucket=name)
+        for name in names
+    ]
+    try:
+        yield Buckets(*buckets)
+    finally:
+        for bucket in buckets:
+            await bucket.close()
 
 
 def measure(
     store: Store, points: list[int], sizes: list[int], say: Callable[[str], None]
 ) -> dict[str, list[dict[str, Any]]]:
     """On buckets of its own; through the protocol alone, without HTTP and broker."""
-    names = ("growth-temp", "growth-perm")
+    names = "growth-temp", "growth-perm"
     for name in names:
         make_bucket(store, name)
 
     async def run() -> dict[str, list[dict[str, Any]]]:
-        signer = store.signer
-        opened = [
-            MinioStore(
-                endpoint=signer.endpoint, access_key=signer.access_key, secret_key=signer.secret_key, bucket=name
-            )
-            for name in names
-        ]
-        try:
+        async with opened(store, names) as buckets:
             return {
-                "growth": await _growing(Buckets(*opened), points, say),
-                "sweep": await _sweeping(Buckets(*opened), sizes, say),
+                "growth": await _growing(buckets, points, say),
+                "sweep": await _sweeping(buckets, sizes, say),
             }
-        finally:
-            for bucket in opened:
-                await bucket.close()
 
     try:
         return asyncio.run(run())

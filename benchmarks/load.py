@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.systems import File, Peer, System
 
+KIB = 1 << 10
 MIB = 1 << 20
 _RANDOM = memoryview(os.urandom(80 * MIB))
 _runs = iter(range(10**9))

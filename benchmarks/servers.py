@@ -107,10 +107,23 @@ def null_server(directory: Path) -> Iterator[Program]:
 
 @contextmanager
 def four_services(
-    directory: Path, store: Store, rabbitmq: str, name: str = "hiper", ingests: int = 1, assemblers: int = 1
+    directory: Path,
+    store: Store,
+    rabbitmq: str,
+    name: str = "hiper",
+    ingests: int = 1,
+    assemblers: int = 1,
+    **settings: str,
 ) -> Iterator[Deployment]:
     """Every service a process of its own, on MinIO and RabbitMQ. `name`: of its buckets and logs."""
-    env = {**SECRETS, **store.env(name), "EVENT_BUS": "rabbitmq", "RABBITMQ_URL": rabbitmq, "LOG_LEVEL": "WARNING"}
+    env = {
+        **SECRETS,
+        **store.env(name),
+        "EVENT_BUS": "rabbitmq",
+        "RABBITMQ_URL": rabbitmq,
+        "LOG_LEVEL": "WARNING",
+        **settings,
+    }
     replicas = {"ingest": ingests, "assembler": assemblers}
     roles = ["auth", "janitor", *(f"{role}-{n}" for role, count in replicas.items() for n in range(count))]
     processes = {

@@ -211,6 +211,7 @@ class Hiper:
     alternating: bool = False
     programs: list[Program] = field(default_factory=list)
     tokens: dict[str, str] = field(default_factory=dict)
+    connect: type[Connection] = Connection
 
     def __post_init__(self) -> None:
         store = self.deployment.store
@@ -218,19 +219,11 @@ class Hiper:
 
     def peer(self, device: str) -> Peer:
         if device not in self.tokens:
-            self.tokens[device] = self._register(device)
+            self.tokens[device] = register(self.deployment, device)
         apis = self.deployment.apis
         first = list(self.tokens).index(device) % len(apis)
         ports = [*apis[first:], *apis[:first]] if self.alternating else [apis[first]]
-        return _HiperPeer(self, [Connection(HOST, port) for port in ports], self.tokens[device])
-
-    def _register(self, device: str) -> str:
-        auth = Connection(HOST, self.deployment.auth_port)
-        admin = _token(auth, "admin", "e2e-admin-" + "a" * 40)
-        fields = b"Authorization: Bearer %s\r\nContent-Type: application/json\r\n" % admin.encode()
-        body = json.dumps({"device_id": device}).encode()
-        answer = expect(auth.ask("POST", "/devices", fields, body), 201)
-        return _token(auth, device, json.loads(answer.body)["client_secret"])
+        return _HiperPeer(self, [self.connect(HOST, port) for port in ports], self.tokens[device])
 
     def clean(self) -> None:
         """Delete the files behind its back: deleting them one by one with leases takes longer than measuring."""
@@ -316,6 +309,16 @@ def fetch(connection: Connection, target: str, fields: bytes, start: int, end: i
         fields += b"Range: bytes=%d-%d\r\n" % (start, end - 1)
     answer = expect(connection.ask("GET", target, fields, keep=False), 200 if end is None else 206)
     return int(answer.field("Content-Length"))
+
+
+def register(deployment: Deployment, device: str, *scopes: str) -> str:
+    """A new device, with the usual scopes unless some are named; its token."""
+    auth = Connection(HOST, deployment.auth_port)
+    admin = _token(auth, "admin", "e2e-admin-" + "a" * 40)
+    fields = b"Authorization: Bearer %s\r\nContent-Type: application/json\r\n" % admin.encode()
+    body = json.dumps({"device_id": device, **({"scopes": scopes} if scopes else {})}).encode()
+    answer = expect(auth.ask("POST", "/devices", fields, body), 201)
+    return _token(auth, device, json.loads(answer.body)["client_secret"])
 
 
 def _token(auth: Connection, client: str, secret: str) -> str:
