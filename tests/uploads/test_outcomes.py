@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.files.pins import Pin
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.comparing import SETTLED, Comparison
 from libs.common.uploads.layout import FileId, file_key, files_root, parse_file_key, record_key
@@ -50,6 +51,17 @@ async def test_a_file_whose_replica_died_before_it_told_is_told_when_an_upload_m
     assert ack.complete
     await node.work()
     assert await world.feed() == [("complete", ack.session)]
+
+
+async def test_or_when_a_chunk_that_names_it_is_sent_again(world: World) -> None:
+    dying = world.node()
+    dying.hooks.on("put", "files/", crash, when="after")
+    with pytest.raises(Crash):
+        await dying.send_all(DATA[:8], 8)
+    session = (await world.node().reader.state(FILE)).session
+    ack = await world.node().send(0, DATA[:4], 8, pin=Pin(match=frozenset({session})))
+    assert ack.complete
+    assert await world.feed() == [("complete", session)]
 
 
 async def test_parking_is_told_once_for_all_its_bytes(world: World, node: Node) -> None:

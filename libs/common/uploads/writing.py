@@ -235,9 +235,9 @@ class _Request:
         return await self._complete(seen, About.of(done)) if is_so else None
 
     async def _complete(self, seen: Look, about: About) -> Ack | None:
-        """Answer that the file is complete, as `seen` shows. For a whole file the feed tells it first: no record does,
-        and a replica that dies may leave that to the device, which sends it again."""
-        if self._chunk.is_whole and self._told != about.session:
+        """Answer that the file is complete, as `seen` shows. Where no record owes that, the feed tells it first:
+        perhaps a replica died before it told, and the device sends the file again."""
+        if (self._chunk.is_whole or not seen.etag) and self._told != about.session:
             outcome = completed(self._chunk.file, about, "/hiper/ingest")
             await self._tools.tell(seen, outcome, again=about.session not in self._mine)
             self._told = about.session
