@@ -37,7 +37,7 @@ def gauge(how: str, metric: str, by: str = "") -> str:
     return f"{how}{f' by ({by})' if by else ''} ({metric}{{{HERE}}})"
 
 
-NO_PROBES = "/upload|/files.*|/token|/devices.*"
+NO_PROBES = "/upload|/files.*|/uploads|/feed|/webhooks.*|/token|/devices.*"
 ROWS: dict[str, list[Panel]] = {
     "Processes": [
         Panel("Ready", "short", "1: every process of the service has what it needs. 0: one waits for it.",
@@ -65,6 +65,18 @@ ROWS: dict[str, list[Panel]] = {
                "budget": gauge("sum", "hiper_ingest_memory_budget_bytes")}),
         Panel("Downloads under way", "short", "Each reads from the store, waits for a turn there, or for its client.",
               {"{{where}}": gauge("sum", "hiper_downloads_open", "where")}),
+        Panel("Access log", "s", "Of each second, how much its lines held the processes up.",
+              {"{{service}}": rate("hiper_access_log_seconds_total", "service")}),
+    ],
+    "Watchers": [
+        Panel("Streams and waits", "short", "Answers that last: of a file's status, of the fleet, of the feed.",
+              {"{{manner}}": gauge("sum", "hiper_streams_open", "manner")}),
+        Panel("Posts to webhooks", "ops", "Each outcome to each address, with repeats.",
+              {"{{outcome}}": rate("hiper_webhook_attempts_total", "outcome")}),
+        Panel("Webhooks that fail", "short", "Addresses that refused or did not answer the last post.",
+              {"failing": gauge("max", "hiper_webhooks_failing")}),
+        Panel("Webhooks failing for", "s", "The longest of them.",
+              {"oldest": gauge("max", "hiper_webhooks_failing_seconds")}),
     ],
     "Files": [
         Panel("Files", "ops", "What became of uploads.",

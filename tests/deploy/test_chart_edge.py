@@ -84,7 +84,7 @@ def test_the_documentation_of_ingest_is_public_where_it_is_enabled(edge: str, pa
     assert EDGES[edge]({})(path) == set()
 
 
-@pytest.mark.parametrize("path", [*sorted(INSIDE), "/", "/uploads", "/tokens"])
+@pytest.mark.parametrize("path", [*sorted(INSIDE), "/", "/uploads-of-others", "/tokens"])
 def test_probes_metrics_and_anything_else_stay_inside(find: Find, path: str) -> None:
     assert find(path) == set()
 

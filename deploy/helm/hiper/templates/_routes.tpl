@@ -9,6 +9,9 @@ auth:
 ingest:
   - {path: /upload, type: Exact}
   - {path: /files, type: Prefix}
+  - {path: /uploads, type: Exact}
+  - {path: /feed, type: Exact}
+  - {path: /webhooks, type: Prefix}
   {{- if .Values.settings.docsEnabled }}
   - {path: /docs, type: Prefix}
   - {path: /openapi.json, type: Exact}
