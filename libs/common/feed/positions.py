@@ -46,7 +46,7 @@ class Position:
                 return position
         except (binascii.Error, UnicodeError, ValueError):
             pass
-        raise Problem(Kind.BAD_REQUEST, "The cursor is not one that the feed gave. Without `after` it begins anew.")
+        raise Problem(Kind.BAD_REQUEST, "The cursor in `after` or `Last-Event-ID` is not one that the feed gave.")
 
 
 def oldest_kept(now: float, days: int) -> Position:

@@ -42,11 +42,11 @@ def token_for(settings: Settings, subject: str = OWNER, scopes: str = "files:rea
 
 
 def stored(settings: Settings) -> dict[str, bytes]:
-    """Every file below both directories, the stores' own included, but their locks and the fleet's tables.
-    Nothing may be under way."""
+    """Every file below both directories, the stores' own included, but their locks and what is shown of the fleet,
+    which the janitor puts by its own clock. Nothing may be under way."""
     files = (file for root in (settings.temp_upload_dir, settings.perm_upload_dir) for file in files_below(root))
-    tables = settings.perm_upload_dir / "fleet"
-    kept = (file for file in files if not file.name.endswith("lock") and tables not in file.parents)
+    tables = {settings.perm_upload_dir / "fleet", settings.perm_upload_dir / ".hiper" / "meta" / "fleet"}
+    kept = (file for file in files if not file.name.endswith("lock") and tables.isdisjoint(file.parents))
     return {str(file): file.read_bytes() for file in kept}
 
 
