@@ -49,6 +49,7 @@ WHEN_GONE = {
     "HiperFilesStuck": Answer(UNSWEPT, (), "only sweeps see uploads that are stuck"),
     "HiperFilesRejected": Answer(DOWN, ("assembler",), "it tells of something that happened"),
     "HiperUploadsGoStale": Answer(DOWN, ("assembler",), "it tells of something that happened"),
+    "HiperWebhooksFail": Answer(DOWN, ("janitor",), "only a janitor posts to webhooks"),
     UNSWEPT: Answer(UNSWEPT, (), ""),
 }
 

@@ -27,7 +27,7 @@ from services.ingest.download_turns import TURNS
 from tests.backends import MinioServer, RabbitmqServer, minio_server, rabbitmq_server
 from tests.deploy.alert_rules import RULES, rules
 from tests.e2e.conftest import backend_env
-from tests.e2e.device import Device, new_device
+from tests.e2e.device import Device, get_token, new_device
 from tests.e2e.processes import SECRETS, Deployment, Process, running
 from tests.e2e.prometheus import Prometheus, prometheus
 from tests.ports import free_port
@@ -41,6 +41,8 @@ SETTINGS = {
     "STALE_THRESHOLD": "6",
     "BODY_LEAST_RATE": "0",
     "LOG_LEVEL": "WARNING",
+    "WEBHOOK_HTTP": "true",
+    "WEBHOOK_NETWORKS": "127.0.0.0/8",
     "TOKEN_FAILURES_PER_CLIENT": "0",
     "TOKEN_FAILURES_PER_ADDRESS": "0",
 }
@@ -55,7 +57,7 @@ def hastened(text: str) -> str:
         return f"{found[1]}{int(found[2]) * seconds[found[3]] // SPEED}s"
 
     text = re.sub(r"(\[|for: |offset )(\d+)([mh])", shorter, text.replace(":30s]", ":1s]"))
-    text = re.sub(r"([<>-]) (60|600|3600)\b", lambda found: f"{found[1]} {int(found[2]) // SPEED}", text)
+    text = re.sub(r"([<>-]) (60|600|900|3600)\b", lambda found: f"{found[1]} {int(found[2]) // SPEED}", text)
     return re.sub(
         r"(_seconds_bucket\S*) > ([\d.]+)$", lambda found: f"{found[1]} > {float(found[2]) / SPEED}", text, flags=re.M
     )
@@ -192,6 +194,15 @@ async def a_wrong_digest(it: Trial) -> None:
     await it.fired("HiperFilesRejected")
 
 
+async def a_receiver_that_is_away(it: Trial) -> None:
+    """The admin makes a webhook to a port at which nobody listens."""
+    admin = await get_token(it.device.http, it.processes["auth"].url, "admin", SECRETS["ADMIN_SECRET"])
+    operator = Device(it.device.http, it.device.apis, admin, "admin")
+    status, answer = await operator.request("POST", "/webhooks", json={"url": f"http://127.0.0.1:{free_port()}/"})
+    assert status == 201, answer
+    await it.fired("HiperWebhooksFail")
+
+
 async def devices_that_give_up(it: Trial) -> None:
     for n in range(40):
         await it.device.send(f"given-up-{n}", 1000, 0, b"hello")
@@ -318,6 +329,7 @@ async def test_every_alert_fires_when_its_cause_is_there(tmp_path: Path, engine:
             await asyncio.gather(
                 somebody_who_guesses(it),
                 a_wrong_digest(it),
+                a_receiver_that_is_away(it),
                 poison(it),
                 letters_that_no_one_reads(it),
                 no_room(it),
