@@ -93,8 +93,9 @@ class Device:
             return await answer.read()
 
 
-async def get_token(http: aiohttp.ClientSession, auth: str, client_id: str, secret: str) -> str:
-    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
+async def get_token(http: aiohttp.ClientSession, auth: str, client_id: str, secret: str, **more: str) -> str:
+    """`more`: of the form, such as `scope`."""
+    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret, **more}
     async with http.post(f"{auth}/token", data=form) as answer:
         assert answer.status == 200, await answer.text()
         token: str = (await answer.json())["access_token"]

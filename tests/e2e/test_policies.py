@@ -122,6 +122,9 @@ CHUNK = "chunks/ab/car-17/log/=0123456789abcdef/00000/0000000000000000-00000005-
 FILE = "files/car-17/log"
 RUN = "partials/car-17/log/=0123456789abcdef/0000000000000000-5-01234567"
 REJECTED = "rejected/car-17/log/=0123456789abcdef/0000000000000000-5-01234567"
+ENTRY = "feed/2026-12-01/0800/1796112000000-complete-0123456789abcdef-car-17"
+WEBHOOK = "webhooks/0123456789abcdef.json"
+UPLOADS, DEVICES, SEEN = "fleet/uploads.jsonl.gz", "fleet/devices.jsonl.gz", "fleet/seen/0123456789abcdef.jsonl.gz"
 FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("ingest", "auth", "get", "devices/car-17.json"),
     ("ingest", "auth", "put", "revoked.json"),
@@ -158,6 +161,21 @@ FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("auth", "temp", "delete", RECORD),
     ("auth", "perm", "get", FILE),
     ("auth", "auth", "put", "elsewhere"),
+    *[(service, "perm", "delete", ENTRY) for service in ("ingest", "assembler", "auth")],
+    *[("auth", "perm", operation, ENTRY) for operation in ("get", "put")],
+    *[
+        (service, "perm", operation, WEBHOOK)
+        for service in ("assembler", "auth")
+        for operation in ("get", "put", "delete")
+    ],
+    *[(service, "perm", "put", UPLOADS) for service in ("ingest", "assembler", "auth")],
+    *[(service, "perm", "delete", UPLOADS) for service in ("ingest", "assembler", "auth")],
+    *[(service, "perm", "put", DEVICES) for service in ("ingest", "assembler", "auth")],
+    *[(service, "perm", "get", DEVICES) for service in ("ingest", "assembler")],
+    *[(service, "perm", "get", UPLOADS) for service in ("assembler", "auth")],
+    *[("ingest", "perm", operation, SEEN) for operation in ("get", "delete")],
+    *[("assembler", "perm", operation, SEEN) for operation in ("get", "put", "delete")],
+    *[("auth", "perm", operation, SEEN) for operation in ("get", "put", "delete")],
 ]
 
 
@@ -189,7 +207,16 @@ async def test_what_happens_too_seldom_to_wait_for_it_is_allowed_too(users: User
     done: each a minute or an hour after it was made."""
     everything = {"temp": users.store("", "temp"), "perm": users.store("", "perm")}
     own = {"temp": users.store("janitor", "temp"), "perm": users.store("janitor", "perm")}
-    for bucket, key in (("perm", FILE), ("perm", RUN), ("perm", REJECTED), ("temp", RECORD), ("temp", CHUNK)):
+    for bucket, key in (
+        ("perm", FILE),
+        ("perm", RUN),
+        ("perm", REJECTED),
+        ("perm", ENTRY),
+        ("perm", SEEN),
+        ("perm", WEBHOOK),
+        ("temp", RECORD),
+        ("temp", CHUNK),
+    ):
         await everything[bucket].put(key, b"there")
         if key in (FILE, RECORD):
             await own[bucket].stat(key)

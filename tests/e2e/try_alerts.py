@@ -196,7 +196,8 @@ async def a_wrong_digest(it: Trial) -> None:
 
 async def a_receiver_that_is_away(it: Trial) -> None:
     """The admin makes a webhook to a port at which nobody listens."""
-    admin = await get_token(it.device.http, it.processes["auth"].url, "admin", SECRETS["ADMIN_SECRET"])
+    auth, secret = it.processes["auth"].url, SECRETS["ADMIN_SECRET"]
+    admin = await get_token(it.device.http, auth, "admin", secret, scope="fleet:manage")
     operator = Device(it.device.http, it.device.apis, admin, "admin")
     status, answer = await operator.request("POST", "/webhooks", json={"url": f"http://127.0.0.1:{free_port()}/"})
     assert status == 201, answer
