@@ -124,7 +124,7 @@ RUN = "partials/car-17/log/=0123456789abcdef/0000000000000000-5-01234567"
 REJECTED = "rejected/car-17/log/=0123456789abcdef/0000000000000000-5-01234567"
 ENTRY = "feed/2026-12-01/0800/1796112000000-complete-0123456789abcdef-car-17"
 WEBHOOK = "webhooks/0123456789abcdef.json"
-UPLOADS, DEVICES, SEEN = "fleet/uploads.jsonl.gz", "fleet/devices.jsonl.gz", "fleet/seen/0123456789abcdef.jsonl.gz"
+SEEN = "fleet/seen/0123456789abcdef.jsonl.gz"
 FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("ingest", "auth", "get", "devices/car-17.json"),
     ("ingest", "auth", "put", "revoked.json"),
@@ -137,12 +137,6 @@ FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
     ("ingest", "temp", "delete", CHUNK),
     ("ingest", "temp", "put", "elsewhere/x"),
     ("ingest", "perm", "put", "elsewhere/x"),
-    ("ingest", "perm", "put", FLEET_UPLOADS),
-    ("ingest", "perm", "get", FLEET_DEVICES),
-    ("ingest", "perm", "delete", FLEET_UPLOADS),
-    ("assembler", "perm", "get", FLEET_UPLOADS),
-    ("auth", "perm", "put", FLEET_DEVICES),
-    ("auth", "perm", "get", FLEET_UPLOADS),
     ("assembler", "auth", "get", "revoked.json"),
     ("assembler", "auth", "list", ""),
     ("assembler", "temp", "put", CHUNK),
@@ -168,11 +162,11 @@ FORBIDDEN: list[tuple[str, Bucket, str, str]] = [
         for service in ("assembler", "auth")
         for operation in ("get", "put", "delete")
     ],
-    *[(service, "perm", "put", UPLOADS) for service in ("ingest", "assembler", "auth")],
-    *[(service, "perm", "delete", UPLOADS) for service in ("ingest", "assembler", "auth")],
-    *[(service, "perm", "put", DEVICES) for service in ("ingest", "assembler", "auth")],
-    *[(service, "perm", "get", DEVICES) for service in ("ingest", "assembler")],
-    *[(service, "perm", "get", UPLOADS) for service in ("assembler", "auth")],
+    *[(service, "perm", "put", FLEET_UPLOADS) for service in ("ingest", "assembler", "auth")],
+    *[(service, "perm", "delete", FLEET_UPLOADS) for service in ("ingest", "assembler", "auth")],
+    *[(service, "perm", "put", FLEET_DEVICES) for service in ("ingest", "assembler", "auth")],
+    *[(service, "perm", "get", FLEET_DEVICES) for service in ("ingest", "assembler")],
+    *[(service, "perm", "get", FLEET_UPLOADS) for service in ("assembler", "auth")],
     *[("ingest", "perm", operation, SEEN) for operation in ("get", "delete")],
     *[("assembler", "perm", operation, SEEN) for operation in ("get", "put", "delete")],
     *[("auth", "perm", operation, SEEN) for operation in ("get", "put", "delete")],
