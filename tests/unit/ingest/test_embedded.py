@@ -32,7 +32,7 @@ async def test_the_api_is_documented(http: httpx.AsyncClient) -> None:
     assert upload["security"] == [{"OAuth2": []}]
 
 
-@pytest.mark.parametrize("path", ["/", "/uploads", "/upload/", "/files/a%0Ab", "/v1/files"])
+@pytest.mark.parametrize("path", ["/", "/uploads-of-others", "/upload/", "/files/a%0Ab", "/v1/files"])
 async def test_there_is_nothing_at_other_addresses(device: Device, path: str) -> None:
     refused(await device.ask("GET", path), 404, "no-route")
 
