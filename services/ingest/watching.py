@@ -1,8 +1,9 @@
 """Files that somebody watches: one look serves all watchers of a file in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from libs.common.bus import EventBus, Listening
 from libs.common.bus.events import Event
@@ -52,20 +53,27 @@ class Watched:
     async def present(self) -> None:
         """Wait for a look that begins after this call: what others in this process saw may be 10 s old, and a client
         may have seen more at another replica."""
-        wanted = self._begun + 1
         self.hint()
-        while self._begun < wanted or self._looking:
-            await self._news.wait()
+        await self._seen(self._begun + 1)
 
     async def other_than(self, version: str | None) -> None:
         """Wait until the file has another version."""
         while self.version == version:
             await self._news.wait()
 
-    async def differs(self, version: str) -> None:
-        """Wait until the file has another version than the one that a client saw, now or later."""
-        await self.present()
+    def differs(self, version: str) -> Coroutine[Any, Any, None]:
+        """Wait until the file has another version than the one that a client saw, now or later. The look that counts
+        begins after this call, and not after the task that waits for it: that task would wait EACH for another look."""
+        self.hint()
+        return self._differs(version, self._begun + 1)
+
+    async def _differs(self, version: str, look: int) -> None:
+        await self._seen(look)
         await self.other_than(version)
+
+    async def _seen(self, look: int) -> None:
+        while self._begun < look or self._looking:
+            await self._news.wait()
 
     async def end(self) -> None:
         self._task.cancel()

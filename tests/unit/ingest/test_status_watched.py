@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from libs.common.settings import Settings
 from libs.common.storage.metered import DURATION
+from services.ingest.watching import EACH
 from tests.unit.ingest.exchange import Exchange, ask
 from tests.unit.ingest.running import token_for
 from tests.unit.ingest.talk import Device
@@ -63,6 +64,13 @@ async def test_a_version_that_is_not_ours_is_answered_at_once(
     await device.chunk("a", CONTENT, 0, 4)
     async with ask(app, f"{URL}?after={after}", token, prefer="wait=60") as answer:
         await answer.until(ended, within=3)
+    assert (answer.status, answer.json["next_expected_byte"]) == (200, 4)
+
+
+async def test_the_first_who_waits_is_answered_by_the_first_look(app: FastAPI, device: Device, token: str) -> None:
+    await device.chunk("a", CONTENT, 0, 4)
+    async with ask(app, f"{URL}?after=x", token, prefer="wait=60") as answer:
+        await answer.until(ended, within=EACH * 0.8)
     assert (answer.status, answer.json["next_expected_byte"]) == (200, 4)
 
 
