@@ -1,8 +1,8 @@
 """Answers that last: streams (server-sent events, JSON lines) and answers that wait for a change.
 
 They have places of their own and take none of an upload's. Each ends when the server drains, when its token ends or is
-revoked, and when its client leaves or stops reading (ANSWER_IDLE_TIMEOUT). Nothing is queued for a client: the next
-item is asked for once the one before is written.
+revoked, and when its client leaves or stops reading (ANSWER_IDLE_TIMEOUT). Nothing is queued for a client but one
+block of items that were there at once: the next are asked for once it is written.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from services.ingest.access import Caller
 from services.ingest.manners import EVENTS, JSONL, Manner, manner_of
 from services.ingest.state import ingest
 
+BLOCK = 32 * 1024  # bytes: items that are there at once are written together, up to about so many
 QUIET = 15.0  # seconds without an item, after which a comment shows that the stream lives
 FIRST_RETRY, SPREAD = 1.0, 4.0  # seconds: those whose streams end at one moment come back 1 to 5 seconds later
 T = TypeVar("T")
@@ -98,8 +99,16 @@ class Lasting:
     async def _lines(self, form: "Form", items: Items, item: Item | None) -> AsyncGenerator[bytes, None]:
         drains = self._started(self._drain.begun.wait())
         while item is not None:
-            yield form.item(item)
-            coming = self._started(_next(items))
+            block = form.item(item)
+            while len(block) < BLOCK:
+                coming = self._started(_next(items))
+                await asyncio.sleep(0)
+                if not coming.done() or (item := coming.result()) is None:
+                    break
+                block += form.item(item)
+            else:
+                coming = self._started(_next(items))
+            yield block
             while self._allowed() and not (coming.done() or drains.done()):
                 within = min(QUIET, self._token_left())
                 done, _ = await asyncio.wait({coming, drains}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
