@@ -447,7 +447,7 @@ def _() -> Iterator[AbstractContextManager[Any]]:
 
 @breakage(
     "a record says that an outcome was told before it is",
-    test="test_outcomes.py::test_wherever_a_process_dies_an_outcome_that_became_true_is_told",
+    test="test_outcomes.py::test_a_sweep_finds_a_parked_upload_that_owes_its_outcome",
 )
 def _() -> Iterator[AbstractContextManager[Any]]:
     async def hasty(self: Tools, seen: Look, **changes: Any) -> Look | None:
