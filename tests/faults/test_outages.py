@@ -93,11 +93,11 @@ async def test_a_clock_that_jumps_an_hour_loses_nothing_and_makes_nothing_stale(
 
 
 async def test_a_full_disk_is_said_loses_nothing_and_uploads_go_on_once_there_is_room(tmp_path: Path) -> None:
-    with _small_disk(tmp_path / "data", 32 * MIB), embedded(tmp_path, **INTERVALS) as deployment:
+    with _small_disk(tmp_path / "data", 20 * MIB), embedded(tmp_path, **INTERVALS) as deployment:
         temp, perm = FilesystemStore(tmp_path / "data/temp"), FilesystemStore(tmp_path / "data/perm")
         buckets = Buckets(temp, perm)
         async with closing(temp, perm), _device(deployment) as car:
-            hog, log = Upload(car, "hog", 8 * MIB, buckets), Upload(car, "log", 5 * MIB, buckets)
+            hog, log = Upload(car, "hog", 8 * MIB, buckets), Upload(car, "log", 3 * MIB, buckets)
             refused = await _fill(hog) or await _fill(log)
             assert refused["type"] == "urn:hiper:problem:store-full"
             assert refused["status"] == 507
