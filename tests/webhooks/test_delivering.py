@@ -229,7 +229,7 @@ async def test_of_two_notifiers_one_delivers_and_the_other_takes_over(rig: Rig, 
 async def test_a_notifier_that_ends_hands_over_at_once(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier, "TERM", 1000.0)
+    monkeypatch.setattr(notifier, "TERM", 8.0)
     await rig.subscribe("a", receiver.url)
     async with rig.notifying():
         first = await rig.put(1)
