@@ -19,7 +19,7 @@ from libs.common.feed.tail import Tail
 from libs.common.feed.writing import FeedWriter
 from libs.common.storage import Buckets
 from libs.common.storage.filesystem import FilesystemStore
-from libs.common.uploads.layout import FileId
+from libs.common.uploads.layout import NOTIFIER, FileId
 from libs.common.uploads.outcomes import About, completed, deleted
 from libs.common.webhooks import delivering, notifier
 from libs.common.webhooks.delivering import Tools
@@ -229,11 +229,27 @@ async def test_of_two_notifiers_one_delivers_and_the_other_takes_over(rig: Rig, 
 async def test_a_notifier_that_ends_hands_over_at_once(
     rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifier, "TERM", 8.0)
+    monkeypatch.setattr(notifier, "TERM", 1000.0)
     await rig.subscribe("a", receiver.url)
     async with rig.notifying():
         first = await rig.put(1)
         await until(lambda: receiver.accepted == first)
+    async with rig.notifying():
+        second = await rig.put(1)
+        await until(lambda: set(second) <= set(receiver.accepted))
+
+
+async def test_a_notifier_that_ends_while_it_says_its_word_hands_over_too(
+    rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store took the word, and the notifier did not hear so."""
+    monkeypatch.setattr(notifier, "TERM", 1000.0)
+    await rig.subscribe("a", receiver.url)
+    hooks = Hooks()
+    async with rig.notifying(hooks):
+        first = await rig.put(1)
+        await until(lambda: receiver.accepted == first)
+        await hooks.hold("put", NOTIFIER, when="after").reached.wait()
     async with rig.notifying():
         second = await rig.put(1)
         await until(lambda: set(second) <= set(receiver.accepted))

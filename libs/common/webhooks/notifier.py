@@ -32,7 +32,6 @@ class Turn:
         self._clock = clock
         self._me = secrets.token_hex(8).encode()
         self._seen = ("", 0.0)  # the etag of the other one's word, and when it was new here
-        self._etag = ""
 
     async def mine(self) -> bool:
         """Whether it is this process's turn, which it says anew. Raises StoreUnavailable."""
@@ -46,16 +45,17 @@ class Turn:
                 return False
         word = self._me + b" " + secrets.token_hex(4).encode()  # new in every write, so that its etag is
         try:
-            self._etag = await self._perm.put(NOTIFIER, word, absent=not etag, match=etag)
+            await self._perm.put(NOTIFIER, word, absent=not etag, match=etag)
         except ConditionFailed:
             return False
         return True
 
     async def end(self) -> None:
-        """Let another process deliver at once."""
-        if self._etag:
-            with suppress(StoreError):
-                await self._perm.delete(NOTIFIER, match=self._etag)
+        """Let another process deliver at once. The last word is read: a put of it may have been cancelled half-way."""
+        with suppress(StoreError):
+            found = await self._perm.fetch(NOTIFIER)
+            if found.info and found.data.startswith(self._me):
+                await self._perm.delete(NOTIFIER, match=found.info.etag)
 
 
 class Notifier:
