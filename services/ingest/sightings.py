@@ -11,6 +11,7 @@ from libs.common.clock import Clock
 from libs.common.fleet.rows import DeviceRow
 from libs.common.fleet.seen import put_seen
 from libs.common.problems import Kind, Problem
+from libs.common.security.repeating import Repeating
 from libs.common.security.tokens import Principal
 from libs.common.storage import ObjectStore, StoreError
 from libs.common.uploads.layout import new_seen_key
@@ -31,7 +32,7 @@ class Sightings:
         self._rows: OrderedDict[str, DeviceRow] = OrderedDict()
         self._changed = False
         self._key = new_seen_key()
-        self._task: asyncio.Task[None] | None = None
+        self._putting = Repeating("sightings", self._try_to_put, lambda: INTERVAL, clock)
 
     @contextmanager
     def of(self, caller: Principal) -> Iterator[None]:
@@ -54,13 +55,11 @@ class Sightings:
         self._changed = True
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._put_forever(), name="sightings")
+        self._putting.start()
 
     async def close(self) -> None:
         """Put what was not put yet."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._putting.close()
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(2):
                 await self.put()
@@ -78,12 +77,8 @@ class Sightings:
             self._changed = True
             raise
 
-    async def _put_forever(self) -> None:
-        while True:
-            await self._clock.sleep(INTERVAL)
-            try:
-                await self.put()
-            except StoreError as error:
-                log.warning("which devices were seen cannot be put, will try again", error=str(error))
-            except Exception:
-                log.exception("which devices were seen cannot be put, will try again")
+    async def _try_to_put(self) -> None:
+        try:
+            await self.put()
+        except StoreError as error:
+            log.warning("which devices were seen cannot be put, will try again", error=str(error))

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from libs.common.bus import EventBus
 from libs.common.clock import Clock, SystemClock
+from libs.common.security.repeating import Repeating
 from libs.common.settings import Settings
 from libs.common.storage import Buckets, ConditionFailed, StoreUnavailable
 from libs.common.uploads.comparing import Comparison
@@ -92,16 +93,16 @@ async def _put(viewing: Viewing, at: float) -> None:
         log.exception("the fleet's tables cannot be put, will try again")
 
 
-async def count_forever(viewing: Viewing, clock: Clock) -> None:
-    """Count the stored bytes now and then, beside the sweeps: a listing of all files takes long."""
-    while True:
-        await clock.sleep(viewing.interval)
+def counting(viewing: Viewing, clock: Clock) -> Repeating:
+    """Counts the stored bytes now and then, while sweeps go on: a listing of all files takes long."""
+
+    async def count() -> None:
         try:
             await viewing.count_if_due()
         except StoreUnavailable as error:
             log.warning("store unavailable, will count the files again", error=str(error))
-        except Exception:
-            log.exception("files cannot be counted, will try again")
+
+    return Repeating("counting", count, lambda: viewing.interval, clock)
 
 
 def _say(found: list[Finding], duration: float) -> None:
@@ -122,15 +123,17 @@ async def sweeping(settings: Settings, buckets: Buckets, bus: EventBus) -> Async
     """Sweep in the background while the context lasts."""
     janitor, viewing = build_janitor(settings, buckets, bus), build_viewing(settings, buckets, bus)
     sweeps = sweep_forever(janitor, settings.cleanup_interval, settings.recovery_interval, viewing)
-    tasks = [asyncio.create_task(sweeps)]
-    if viewing:
-        tasks.append(asyncio.create_task(count_forever(viewing, janitor.clock)))
+    task = asyncio.create_task(sweeps)
+    counts = counting(viewing, janitor.clock) if viewing else None
+    if counts:
+        counts.start()
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if counts:
+            await counts.close()
 
 
 def build_app(settings: Settings) -> FastAPI:
