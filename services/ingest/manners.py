@@ -8,6 +8,7 @@ from fastapi import Request
 EVENTS, JSONL = "text/event-stream", "application/jsonl"
 Manner = Literal["once", "events", "jsonl"]
 LONGEST_WAIT = 60  # seconds: proxies give up an answer that begins later
+STREAMED = {media_type: {"schema": {"type": "string"}} for media_type in (EVENTS, JSONL)}  # in the API document
 _STREAMS: dict[str, Manner] = {EVENTS: "events", JSONL: "jsonl"}
 _WAIT = re.compile(r'\s*wait\s*=\s*"?(\d{1,20})"?\s*(;|$)', re.IGNORECASE | re.ASCII)
 _PREFERENCE = re.compile(r"\s*wait\s*(=|;|$)", re.IGNORECASE)

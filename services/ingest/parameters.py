@@ -1,4 +1,5 @@
-"""What the API document says of parameters that the routes check themselves, with problems of their own."""
+"""What the API document says of several routes alike: of parameters that the routes check themselves, with problems of
+their own, and of problems."""
 
 from typing import Annotated, Any
 
@@ -7,7 +8,17 @@ from pydantic.json_schema import SkipJsonSchema
 
 from libs.common.files.labels import KEY, MAX_LABELS, VALUE
 from libs.common.files.names import MAX_FILENAME_BYTES, SUBJECT
+from libs.common.problems import Kind
 
+COMMON = (  # the problems of every request that needs a token
+    Kind.BAD_REQUEST,
+    Kind.UNAUTHORIZED,
+    Kind.FORBIDDEN,
+    Kind.TOO_MANY_REQUESTS,
+    Kind.NOT_READY,
+    Kind.STORE_UNAVAILABLE,
+)
+OF_A_FILE = (*COMMON, Kind.BAD_FILENAME, Kind.NOT_FOUND, Kind.REJECTED)
 Absent = SkipJsonSchema[None]  # a parameter that may be left out; but no request can hold a null
 _NAME = r"^[^\\\u0000-\u001f\u007f-\u009f]+$"
 _DIGESTS = r"^\s*[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/=]*:\s*(,\s*[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/=]*:\s*)*$"

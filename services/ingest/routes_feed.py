@@ -1,6 +1,6 @@
 """GET /feed: what became of files, for those who must miss nothing."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -16,8 +16,8 @@ from libs.common.security.tokens import Principal
 from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, file_address, readable_owner, visit
 from services.ingest.feed_stream import first_after, outcomes_of
-from services.ingest.manners import EVENTS, JSONL, manner_of, wait_of
-from services.ingest.parameters import Absent, OwnerQuery
+from services.ingest.manners import STREAMED, manner_of, wait_of
+from services.ingest.parameters import COMMON, Absent, OwnerQuery
 from services.ingest.state import Ingest, ingest
 from services.ingest.streams import MayLast
 
@@ -57,24 +57,10 @@ class FeedAnswer(BaseModel):
         return cls(events=[told.outcome for told in batch.told], next=batch.next.cursor, more=batch.more)
 
 
-_STREAMS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in (EVENTS, JSONL)}}
-}
-
-
 @router.get(
     "/feed",
     response_model=FeedAnswer,
-    responses=_STREAMS
-    | problem_responses(
-        Kind.BAD_REQUEST,
-        Kind.UNAUTHORIZED,
-        Kind.FORBIDDEN,
-        Kind.FEED_EXPIRED,
-        Kind.TOO_MANY_REQUESTS,
-        Kind.NOT_READY,
-        Kind.STORE_UNAVAILABLE,
-    ),
+    responses={200: {"content": STREAMED}, **problem_responses(*COMMON, Kind.FEED_EXPIRED)},
 )
 async def feed(
     request: Request,

@@ -34,7 +34,7 @@ from services.ingest.access import (
 from services.ingest.gate import Visit
 from services.ingest.listing import Wanted
 from services.ingest.models import FilesAnswer
-from services.ingest.parameters import Absent, IfMatch, OwnerQuery
+from services.ingest.parameters import COMMON, OF_A_FILE, Absent, IfMatch, OwnerQuery
 from services.ingest.ranges import http_date, parse_range, range_applies
 from services.ingest.state import Ingest, ingest
 
@@ -54,29 +54,27 @@ class _Filename(Convertor[str]):
 register_url_convertor("filename", _Filename())
 router = APIRouter(tags=["files"], dependencies=[Depends(file_address), Depends(visit)])
 
-_LISTING = (
-    Kind.BAD_REQUEST,
-    Kind.UNAUTHORIZED,
-    Kind.FORBIDDEN,
-    Kind.TOO_MANY_REQUESTS,
-    Kind.NOT_READY,
-    Kind.STORE_UNAVAILABLE,
-)
-_FILE = (*_LISTING, Kind.BAD_FILENAME, Kind.NOT_FOUND, Kind.REJECTED)
 _BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": _BYTES},
     206: {"description": "The range, as far as it is there", "content": _BYTES},
     304: {"description": "Not modified"},
     **problem_responses(
-        *(*_FILE, Kind.UPLOAD_INCOMPLETE, Kind.PRECONDITION_FAILED, Kind.RANGE_NOT_SATISFIABLE, Kind.CLOSING, Kind.BUSY)
+        *(
+            *OF_A_FILE,
+            Kind.UPLOAD_INCOMPLETE,
+            Kind.PRECONDITION_FAILED,
+            Kind.RANGE_NOT_SATISFIABLE,
+            Kind.CLOSING,
+            Kind.BUSY,
+        )
     ),
 }
 _TRIES = 2  # how often a file may end, and another be there, before its first byte
 Readable = Annotated[FileId, Depends(file_to_read)]
 
 
-@router.get("/files", responses=problem_responses(*_LISTING))
+@router.get("/files", responses=problem_responses(*COMMON))
 async def list_files(
     request: Request,
     caller: Caller,
@@ -165,7 +163,7 @@ async def respond(
 @router.delete(
     "/files/{filename:filename}",
     status_code=204,
-    responses=problem_responses(*_FILE, Kind.PRECONDITION_FAILED),
+    responses=problem_responses(*OF_A_FILE, Kind.PRECONDITION_FAILED),
 )
 async def delete(
     request: Request,

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -21,9 +21,9 @@ from libs.common.web.errors import problem_responses
 from services.ingest.access import Caller, file_address, listed_owner, visit
 from services.ingest.fleet_stream import changes_of
 from services.ingest.keeper import Kept
-from services.ingest.manners import EVENTS, JSONL, manner_of, wait_of
+from services.ingest.manners import STREAMED, manner_of, wait_of
 from services.ingest.models_fleet import UploadItem, UploadsAnswer
-from services.ingest.parameters import Absent
+from services.ingest.parameters import COMMON, Absent
 from services.ingest.state import ingest
 from services.ingest.streams import MayLast
 
@@ -31,19 +31,6 @@ router = APIRouter(tags=["files"], dependencies=[Depends(file_address), Depends(
 
 _PARAMETERS = frozenset({"owner", "status", "stuck", "prefix", "class", "label", "limit", "after"})
 _VERSION = re.compile("v[0-9a-f]{8}-[0-9]{1,18}")
-_PROBLEMS = problem_responses(
-    Kind.BAD_REQUEST,
-    Kind.UNAUTHORIZED,
-    Kind.FORBIDDEN,
-    Kind.TOO_MANY_REQUESTS,
-    Kind.NOT_READY,
-    Kind.STORE_UNAVAILABLE,
-)
-
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in (EVENTS, JSONL)}},
-    **_PROBLEMS,
-}
 
 
 async def _wanted(
@@ -88,7 +75,9 @@ async def _wanted(
     return Filter(whose, status, stuck, check_prefix(prefix), device_class, _labels(label))
 
 
-@router.get("/uploads", response_model=UploadsAnswer, responses=_ANSWERS)
+@router.get(
+    "/uploads", response_model=UploadsAnswer, responses={200: {"content": STREAMED}, **problem_responses(*COMMON)}
+)
 async def list_uploads(
     request: Request,
     response: Response,

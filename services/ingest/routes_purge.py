@@ -14,7 +14,7 @@ from libs.common.uploads.sweeping import store_time
 from libs.common.web.errors import problem_responses
 from services.ingest.access import file_address, visit
 from services.ingest.models import PurgeAnswer
-from services.ingest.parameters import Absent
+from services.ingest.parameters import COMMON, Absent
 from services.ingest.purging import Cursor
 from services.ingest.state import ingest
 
@@ -28,14 +28,7 @@ router = APIRouter(
 
 @router.delete(
     "/files",
-    responses=problem_responses(
-        Kind.BAD_REQUEST,
-        Kind.UNAUTHORIZED,
-        Kind.FORBIDDEN,
-        Kind.TOO_MANY_REQUESTS,
-        Kind.NOT_READY,
-        Kind.STORE_UNAVAILABLE,
-    ),
+    responses=problem_responses(*COMMON),
 )
 async def purge(
     request: Request,

@@ -7,34 +7,21 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from libs.common.files.pins import etag
-from libs.common.problems import Kind
 from libs.common.uploads.layout import FileId
 from libs.common.uploads.states import FileState
 from libs.common.web.errors import problem_responses
 from services.ingest.access import file_address, file_to_see, visit
-from services.ingest.manners import EVENTS, JSONL, LONGEST_WAIT, manner_of, wait_of
+from services.ingest.manners import LONGEST_WAIT, STREAMED, manner_of, wait_of
 from services.ingest.models import StatusAnswer
-from services.ingest.parameters import Absent
+from services.ingest.parameters import OF_A_FILE, Absent
 from services.ingest.state import Ingest, ingest
 from services.ingest.streams import Item, MayLast
 
 router = APIRouter(tags=["files"], dependencies=[Depends(file_address), Depends(visit)])
 
-_PROBLEMS = (
-    Kind.BAD_REQUEST,
-    Kind.UNAUTHORIZED,
-    Kind.FORBIDDEN,
-    Kind.TOO_MANY_REQUESTS,
-    Kind.NOT_READY,
-    Kind.STORE_UNAVAILABLE,
-    Kind.BAD_FILENAME,
-    Kind.NOT_FOUND,
-    Kind.REJECTED,
-)
-_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "How far the file is; in a stream, at each change", "content": {EVENTS: _TEXT, JSONL: _TEXT}},
-    **problem_responses(*_PROBLEMS),
+    200: {"description": "How far the file is; in a stream, at each change", "content": STREAMED},
+    **problem_responses(*OF_A_FILE),
 }
 
 

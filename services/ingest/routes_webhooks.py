@@ -15,6 +15,7 @@ from libs.common.webhooks.signing import new_secret
 from libs.common.webhooks.subscriptions import Held, Subscription, Trial, new_id
 from libs.common.webhooks.targets import TargetRefused
 from services.ingest.access import Caller, file_address, visit
+from services.ingest.parameters import COMMON
 from services.ingest.routes_feed import begin
 from services.ingest.state import Ingest, ingest
 from services.ingest.webhook_models import CreatedWebhook, NewWebhook, Webhook, WebhooksAnswer
@@ -26,14 +27,7 @@ router = APIRouter(
     prefix="/webhooks",
     tags=["webhooks"],
     dependencies=[Depends(file_address), Depends(visit), Security(require(FLEET_MANAGE), scopes=[FLEET_MANAGE])],
-    responses=problem_responses(
-        Kind.BAD_REQUEST,
-        Kind.UNAUTHORIZED,
-        Kind.FORBIDDEN,
-        Kind.TOO_MANY_REQUESTS,
-        Kind.NOT_READY,
-        Kind.STORE_UNAVAILABLE,
-    ),
+    responses=problem_responses(*COMMON),
 )
 _ONE = problem_responses(Kind.WEBHOOK_NOT_FOUND)
 
