@@ -100,7 +100,8 @@ async def measure(root: Path) -> dict[str, dict[str, float]]:
 
 
 def rounds(checkouts: list[Path], number: int) -> Iterator[list[dict[str, dict[str, float]]]]:
-    """For each round, what each checkout took, in alternating order."""
+    """Run every checkout once in each round. The order alternates. Yields the times of each round, in the order of
+    `checkouts`."""
     for turn in range(number):
         found = {}
         for checkout in checkouts[:: 1 if turn % 2 else -1]:

@@ -134,7 +134,7 @@ def measure(hiper: Hiper, buckets: tuple[str, str], sizes: Sizes, rounds: int, s
     asyncio.run(_fill(deployment, buckets, files))
     filled = time.time()
     say(f"watchers: {many} uploads are in progress")
-    scene.latencies()  # what is made at the first request counts for nobody
+    scene.latencies()  # a first run, whose times do not count: the server opens its connections now
     tables = {"status streams": _streams(scene), "readers of the fleet": _readers(scene, filled)}
     return [_beside(scene, files_watched, rounds) for files_watched in (sizes.idle, sizes.idle // OF_ONE)], tables
 

@@ -61,7 +61,7 @@ def classify(
 
 @device.command("ls")
 def ls_devices(as_json: Json = False) -> None:
-    """List the devices: when they were seen last, what they have, and why one was refused last.
+    """List the devices, each with its last request, its uploads and bytes, and its last refusal.
 
     A table on a terminal; elsewhere a line for each: id, time of registration, scopes, time when it was seen last, time
     and reason of its last refusal, separated by tabs. `damaged` in place of the scopes: what the server stores of the

@@ -1,4 +1,4 @@
-"""The feed: what became of files, for those who must miss nothing."""
+"""The feed: every outcome of every file, for readers that must miss none."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing

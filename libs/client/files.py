@@ -50,7 +50,7 @@ class Chunk:
 
 
 class _FileStatus:
-    """The state of a file, of which only the newest counts."""
+    """The state of a file. A newer state replaces an older one: none is kept for a reader that was away."""
 
     rest = 0.0
 

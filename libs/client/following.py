@@ -31,7 +31,7 @@ class Resource(Protocol[ItemT_co]):
 
     @property
     def is_present(self) -> bool:
-        """Whether that place is the present, as far as is known: what comes next has to be waited for."""
+        """Whether the client has read all that the server had. It then waits for the next item."""
         ...
 
     def request(self) -> Request:

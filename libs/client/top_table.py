@@ -20,7 +20,8 @@ _STYLES = ("bold red", "yellow", "dim", "")
 
 
 def screen(view: View, now: float, size: ConsoleDimensions, notice: str) -> Group:
-    """What fits into so many columns and lines. `now` in seconds of the clock that the view was told by."""
+    """The view, cut to a terminal of `size` columns and lines. `now`: seconds, by the clock that gave `View.take` its
+    `at`."""
     width, lines = size
     rows, room = view.sorted(now), max(1, lines - AROUND)
     hidden = len(rows) - room

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from libs.client.models_fleet import FleetChange, UploadEntry
 
-FORGET = 30.0  # seconds: an upload of which nothing is heard loses its rate as the server's average does
+FORGET = 30.0  # seconds in which the rate of a silent upload falls to 37 %, as in the server's own average
 MOVES = 1.0  # bytes per second, at least, of an upload that goes on
 Name = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An upload, and when it was told, in seconds of the clock of whoever looks."""
+    """An upload. `at`: when the server told of it, in seconds by the clock of this command."""
 
     upload: UploadEntry
     at: float
@@ -62,7 +62,7 @@ class View:
         self._listed: set[Name] | None = None  # of the list that is being told
 
     def take(self, change: FleetChange, at: float) -> None:
-        """`at` in seconds of the clock of whoever looks."""
+        """Take a change over. `at`: when it came, in seconds by the clock of this command."""
         if change.upload:
             self._take(change.change, change.upload, at)
             return

@@ -45,7 +45,7 @@ class Kind(ProblemType, Enum):
     DEVICE_EXISTS = ProblemType("device-exists", 409, "The device is registered already")
     DEVICE_HAS_FILES = ProblemType("device-has-files", 409, "Files of an earlier device of this id are there")
     REJECTED = ProblemType("file-rejected", 410, "The upload did not match its declared digest")
-    FEED_EXPIRED = ProblemType("feed-expired", 410, "What the cursor would go on with is not kept any more")
+    FEED_EXPIRED = ProblemType("feed-expired", 410, "The cursor is older than the outcomes that are kept")
     PRECONDITION_FAILED = ProblemType("precondition-failed", 412, "It is another upload than the one named")
     TOO_LARGE = ProblemType("too-large", 413, "Larger than this server takes")
     RANGE_NOT_SATISFIABLE = ProblemType("range-not-satisfiable", 416, "No byte of that range is there")

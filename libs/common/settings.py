@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     webhook_networks: Annotated[str, AfterValidator(_of_networks)] = Field(
         "",
         description="Networks that webhooks may be sent to although they are not public, with commas between: e.g. "
-        "`10.20.0.0/16`. Every program that listens there can be reached by whoever may make webhooks.",
+        "`10.20.0.0/16`. Whoever may make webhooks can reach every program that listens there.",
     )
     webhook_http: bool = Field(
         False, description="Whether webhooks may have http:// addresses. Without TLS everybody on the way reads them."

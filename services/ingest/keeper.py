@@ -196,7 +196,7 @@ class Kept:
                 self._heard_from.setdefault(whose, self.now())
 
     def _still_asked(self) -> bool:
-        """Whether somebody asked lately. What nobody asked for is not listened to any more."""
+        """Whether a reader asked lately. This process stops listening to an owner that no reader asked for."""
         now = self._clock.monotonic()
         for whose, asked in list(self._asked.items()):
             if not self._readers[whose] and now - asked > IDLE:

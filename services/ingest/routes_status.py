@@ -59,7 +59,7 @@ async def file_status(
 
 
 async def shown(running: Ingest, file: FileId) -> AsyncGenerator[Item, None]:
-    """The states of a file, from now on, until there is none any more. Raises as `FileReader.state`."""
+    """The states of a file, from now on, for as long as there is one. Raises as `FileReader.state`."""
     async with running.watching.of(file) as watched:
         await watched.present()
         while True:

@@ -152,14 +152,14 @@ MayLast = Annotated[Lasting, Depends(lasting)]
 
 
 async def _next(items: Items) -> Item | None:
-    """The next item, or the problem that ends them; None where there is none any more."""
+    """The next item, or the problem that ends them; None after the last."""
     try:
         return await anext(items, None)
     except Problem as problem:
         count(problem)
         return Item(json.dumps(problem.document()), event="problem")
     except StoreUnavailable:
-        return None  # who comes back is told
+        return None  # a client that comes back gets the problem
 
 
 class Form(Protocol):

@@ -87,7 +87,7 @@ class Watched:
             self._looking = True
             try:
                 self._take(await self._look(self._file))
-            except Exception as error:  # whoever watches raises it
+            except Exception as error:  # every watcher raises it
                 self.seen = error
             self._looking = False
             self._news.set()

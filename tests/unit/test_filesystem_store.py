@@ -601,7 +601,7 @@ class TestUploads:
     async def test_a_completion_that_was_killed_between_its_two_names_is_one(
         self, store: FilesystemStore, tmp_path: Path
     ) -> None:
-        """Nobody may write to the data any more: it is the object."""
+        """No process may write to the data: it is the object now."""
         upload = await store.create_multipart(KEY, part_size=8)
         part = await store.put_part(KEY, upload, 1, b"x")
         (tmp_path / "visible").hardlink_to(tmp_path / ".hiper" / "multipart" / upload / "data")

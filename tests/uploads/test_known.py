@@ -46,7 +46,7 @@ async def test_an_upload_that_is_known_but_purged_is_begun_again(world: World, n
 async def test_parts_whose_events_come_in_any_order_make_the_file_though_no_event_says_that_all_are_there(
     world: World, node: Node
 ) -> None:
-    """Two replicas of ingest, each of which knows of some chunks."""
+    """Two replicas of ingest. Each knows of some chunks."""
     other, assembler = world.node(), world.node()
     await node.send(0, DATA[:8], TOTAL)
     await other.send(16, DATA[16:], TOTAL)

@@ -96,7 +96,7 @@ async def test_a_delete_that_slept_spares_the_next_upload(world: World, node: No
 
 
 async def test_what_a_delete_left_goes_before_the_next_upload_is_parked(world: World, node: Node) -> None:
-    """Nothing looks at a parked upload any more, so the bytes of the deleted file would stay."""
+    """No process looks at a parked upload, so the bytes of the deleted file would stay."""
     await node.send_all(DATA[:8], 8)
     gate = node.hooks.hold("delete_many", "files/")
     cancelling = asyncio.create_task(node.cancel())

@@ -79,12 +79,12 @@ class EventBus(Protocol):
         ...
 
     def listen(self, listener: Listener) -> Listening:
-        """Show a listener the events of the owners that it watches, whoever publishes them, whatever they are for.
+        """Show a listener every event of the owners that it watches: of every service, and of every type.
 
-        Every process hears every event, beside the consumers of `subscribe`, and at most once. Events may be lost: the
-        broker keeps the newest 10,000 for each process, in memory, as long as the process is connected. No listener
-        makes a publisher or a consumer wait. What a listener raises is logged. Nothing is connected, and no task runs,
-        until something is watched; `connected` and `trouble` say nothing of it."""
+        Every process hears every event at most once. The consumers of `subscribe` get theirs all the same. Events may
+        be lost: the broker keeps the newest 10,000 for each process, in memory, as long as the process is connected. No
+        listener makes a publisher or a consumer wait. What a listener raises is logged. Nothing is connected, and no
+        task runs, until something is watched; `connected` and `trouble` say nothing of it."""
         ...
 
     async def subscribe(self, handler: Handler) -> None:

@@ -1,4 +1,4 @@
-"""Who in this process listens to the events of which owners: the half of listening that every adapter shares."""
+"""The listeners of one process, and the owners that each of them watches. Every adapter of the bus uses this."""
 
 import asyncio
 import time
@@ -77,7 +77,7 @@ class Ears:
         self.deaf_since = time.monotonic() if self.deaf_since is None else self.deaf_since
 
     def give_up_waiting(self) -> None:
-        """The broker is away: nobody waits for it."""
+        """The broker is away: `settled` returns at once."""
         self._away = True
         self._settled.set()
 

@@ -1,5 +1,5 @@
-"""The feed: what became of files, for those who must miss nothing.
+"""The feed: every outcome of every file, for readers that must miss none.
 
 Each outcome (complete, parked, rejected, deleted) is one immutable object of the permanent bucket, under a key that
-begins with the store's time. Whoever makes an outcome true puts it, at least once; its id says the same in a repeat.
+begins with the store's time. The process that makes an outcome true puts it at least once. A repeat has the same id.
 """

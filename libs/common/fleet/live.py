@@ -13,7 +13,9 @@ from libs.common.fleet.hearing import ended_by, heard
 from libs.common.fleet.rows import UploadRow
 from libs.common.uploads.layout import FileId
 
-MARGIN = 5.0  # seconds that an event may take to be heard, with the store's skew: what is older, the table has
+# Seconds that an event may take to arrive, with the skew of the store's clocks. A table holds every change whose event
+# came longer before its look.
+MARGIN = 5.0
 SLICE = 500  # rows that are handled before others get their turn: some milliseconds
 KEPT = 50_000  # changes that a reader may be behind
 

@@ -140,7 +140,7 @@ def unnamed(folder: bytes, data: Bytes) -> Iterator[bytes]:
     where the system has no such files (open(2), O_TMPFILE)."""
     try:
         fd = os.open(folder, os.O_WRONLY | os.O_TMPFILE, FILE_MODE)
-    except (AttributeError, OSError):  # the file system knows no such flag: what else is wrong, the next open tells
+    except (AttributeError, OSError):  # no such flag here; another fault is met again by the open that follows
         yield b""
         return
     try:

@@ -27,7 +27,7 @@ class Ended:
 
 
 async def cancel(tools: Tools, file: FileId, pin: Pin) -> None:
-    """End what is there. Returns a lease after its swap: then no replica acknowledges a chunk of the upload any more,
+    """End what is there. It returns a lease after its swap. From then on no replica acknowledges a chunk of the upload,
     and no reader sees it. Raises NOT_FOUND and PRECONDITION_FAILED problems, and StoreUnavailable."""
     ended = await end(tools, file, pin)
     await settle(tools, ended)
@@ -78,8 +78,8 @@ async def settle(tools: Tools, ended: Ended) -> None:
 
 
 async def _claimed(tools: Tools, file: FileId) -> Look | None:
-    """The record of the name, made where there is none: what is being put at once must not count. None where another
-    process was faster."""
+    """The record of the name. Where there is none, one is created: then a file that a replica puts at once at this
+    moment does not count. None where another process was faster."""
     seen = await tools.records.read(file)
     return seen if seen.etag else await tools.records.swap(seen, OPENING)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from libs.common.bus.events import ChunkReceived, ChunkReceivedData, Event
 from libs.common.uploads.tools import Tools
 
-IDLE = 600.0  # seconds without news of an owner, after which it is not listened to any more
+IDLE = 600.0  # seconds: a replica stops listening to an owner that was silent for so long
 
 
 class Elsewhere:

@@ -27,7 +27,7 @@ KEPT_CLOSED = 60.0  # seconds that a record without a file stays: a file that co
 
 async def tidy(tools: Tools, file: FileId) -> bool:
     """Finish an opening, abort multipart uploads that are of no use, tell outcomes that are owed, delete garbage, and
-    remove a closed record of which nothing is left to be said. It lists first and looks then: a chunk is written after
+    remove a closed record that tells readers nothing. It lists first and looks then: a chunk is written after
     the record names its session, and a session never comes back. False: another process was faster. Raises
     StoreUnavailable."""
     temp, perm = tools.buckets.temp, tools.buckets.perm
@@ -73,7 +73,7 @@ async def with_leftovers(tools: Tools, known: Mapping[FileId, Record]) -> AsyncI
 
 
 async def _remove(tools: Tools, seen: Look) -> None:
-    """Remove a closed record of which nothing is left to be said, and a file that does not count."""
+    """Remove a closed record that tells readers nothing. Delete a file that does not count."""
     record, records = seen.record, tools.records
     if seen.now <= max(record.quiet, record.removing):
         return

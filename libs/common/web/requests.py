@@ -1,4 +1,4 @@
-"""The head of a request: what every one must keep to, before anything else is made of it."""
+"""Checks that the head of every request passes before a route reads it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from libs.common.webhooks.subscriptions import Subscriptions
 from libs.common.webhooks.targets import Targets
 
 LOOK = 5.0  # seconds between two looks for new subscriptions
-TERM = 30.0  # seconds after which another process delivers, where one says nothing any more
+TERM = 30.0  # seconds: another process delivers once the one whose turn it is was silent for so long
 log = structlog.get_logger(__name__)
 
 

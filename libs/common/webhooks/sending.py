@@ -71,7 +71,7 @@ def _attempt(answer: aiohttp.ClientResponse) -> Attempt:
 
 @asynccontextmanager
 async def open_sender(targets: Targets, ca_file: Path | None = None) -> AsyncIterator[Sender]:
-    """`ca_file`: CAs beside those of the system."""
+    """`ca_file`: more CAs than those of the system."""
     tls = ssl.create_default_context()
     if ca_file:
         tls.load_verify_locations(ca_file)

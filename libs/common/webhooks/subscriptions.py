@@ -1,4 +1,4 @@
-"""Subscriptions: who is told of which outcomes, and how far."""
+"""Subscriptions: to which address which outcomes go, and how far the feed was delivered."""
 
 import secrets
 from collections.abc import AsyncIterator

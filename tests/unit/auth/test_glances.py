@@ -1,4 +1,4 @@
-"""What GET /devices shows of a device beside its record: what the janitor knew of it at its last look."""
+"""What GET /devices shows of a device and its record does not hold: what the janitor saw at its last look."""
 
 from pathlib import Path
 

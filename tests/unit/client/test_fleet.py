@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 
 
 async def begin(client: HiperClient, name: str, owner: str | None = None, labels: dict[str, str] | None = None) -> None:
-    """An upload of which the first KiB is there."""
+    """An upload whose first KiB is there."""
     await _send(client, RemoteFile.of(name, owner), 0, None, labels or {})
 
 

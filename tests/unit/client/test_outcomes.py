@@ -107,7 +107,7 @@ async def test_what_is_over_has_a_cursor_also_where_nothing_came(client: HiperCl
 
 @pytest.fixture
 def _while_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entries close once nothing can appear before them any more, on a slow machine too."""
+    """Entries close once nothing can appear before them, on a slow machine too."""
     monkeypatch.setattr(reading, "CLOSED_AFTER", 2.0)
 
 

@@ -1,4 +1,4 @@
-"""When ingest saw a device last, and why it refused it: told by one small object a minute, never by one a request."""
+"""When ingest saw a device last, and why it refused it: one small object a minute says so, never one a request."""
 
 import asyncio
 from collections.abc import AsyncIterator
