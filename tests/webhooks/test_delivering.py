@@ -267,6 +267,15 @@ async def test_a_webhook_gets_only_what_it_wants(rig: Rig, receiver: Receiver) -
     assert len(receiver.got) == 1
 
 
+async def test_a_webhook_that_ended_is_read_once(rig: Rig, receiver: Receiver) -> None:
+    await rig.subscribe("a", receiver.url, state="ended")
+    hooks = Hooks()
+    async with rig.notifying(hooks):
+        await until(lambda: hooks.count("list", "webhooks/") > 3)
+    assert hooks.count("fetch", f"webhooks/{'a' * 16}") == 1
+    assert receiver.got == []
+
+
 async def test_a_webhook_that_is_deleted_gets_nothing_more(rig: Rig, receiver: Receiver) -> None:
     await rig.subscribe("a", receiver.url)
     async with rig.notifying():

@@ -66,6 +66,7 @@ class Notifier:
         self._turn = turn
         self._running: dict[str, asyncio.Task[None]] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._over = set[str]()  # those that ended: none of them begins again
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -84,19 +85,24 @@ class Notifier:
 
     async def _look(self) -> None:
         there = [webhook async for webhook in self._tools.subscriptions.all()]
+        self._over.intersection_update(there)
         if there and not await self._turn.mine():
             there = []
         await self._stop([webhook for webhook, task in self._running.items() if task.done() or webhook not in there])
         for webhook in there:
-            if webhook not in self._running:
+            if webhook not in self._running and webhook not in self._over:
                 await self._start(webhook)
         self._show()
 
     async def _start(self, webhook: str) -> None:
         held = await self._tools.subscriptions.find(webhook)
-        if held and held.subscription.state == "active":
+        if not held:
+            return
+        if held.subscription.state == "active":
             self._deliveries[webhook] = Delivery(held, self._tools)
             self._running[webhook] = asyncio.create_task(_guarded(self._deliveries[webhook]))
+        else:
+            self._over.add(webhook)
 
     async def _stop(self, webhooks: list[str]) -> None:
         tasks = [self._running.pop(webhook) for webhook in webhooks]
