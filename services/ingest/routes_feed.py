@@ -1,4 +1,4 @@
-"""GET /feed: what became of files, for those who must miss nothing."""
+"""GET /feed: every outcome of every file, for readers that must miss none."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from libs.common.bus.events import Outcome
 from libs.common.feed.names import NAMES
 from libs.common.feed.positions import Position, oldest_kept
-from libs.common.feed.tail import Batch, Wanted
+from libs.common.feed.tail import Batch, Wanted, wanting
 from libs.common.problems import Kind, Problem
 from libs.common.security.authn import FLEET_READ
 from libs.common.security.tokens import Principal
@@ -92,7 +92,7 @@ def chosen(caller: Principal, owner: str | None, outcomes: str | None) -> Wanted
     """Which entries a reader gets. Raises FORBIDDEN."""
     whose = None if owner is None and FLEET_READ in caller.scopes else readable_owner(caller, owner)
     names = frozenset(outcomes.split(",") if outcomes else ())
-    return lambda key: (whose is None or key.owner == whose) and (not names or key.outcome in names)
+    return wanting(whose, names)
 
 
 async def begin(running: Ingest, after: str | None) -> Position:

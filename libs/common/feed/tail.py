@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from libs.common.bus.events import Outcome
@@ -15,9 +15,14 @@ from libs.common.uploads.layout import EntryKey
 EACH = 1.0  # seconds between two listings of the end of the feed
 KEPT = 5_000  # entries
 _BACK = 20.0  # seconds before the present at which the tail begins: longer than an entry takes to close
-_PAGES = 10  # of the store, at most, that one call reads for a reader who is behind
+_PAGE, _PAGES = 1000, 10  # keys of one listing, and listings, at most, for a reader who is behind
 
 Wanted = Callable[[EntryKey], bool]
+
+
+def wanting(owner: str | None, outcomes: Collection[str]) -> Wanted:
+    """The entries of an owner (None: of all) that tell one of these outcomes (none: any)."""
+    return lambda key: owner in (None, key.owner) and (not outcomes or key.outcome in outcomes)
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ class Tail:
         if self._begin is not None and after >= self._begin:
             return self._from_memory(after, limit, wanted)
         told, more = list[Told](), True
-        for _ in range(_PAGES):
-            page = await self._reader.page(after)
+        for size in (limit, *[_PAGE] * (_PAGES - 1)):  # often the first that come are wanted
+            page = await self._reader.page(after, min(size, _PAGE))
             entries = [entry for entry in page.entries if wanted(entry.key)]
             chosen = entries[: limit - len(told)]
             outcomes = await self._reader.outcomes(chosen)

@@ -14,7 +14,7 @@ import structlog
 from libs.common.bus.events import Outcome
 from libs.common.clock import Clock
 from libs.common.feed.positions import Position, oldest_kept
-from libs.common.feed.tail import Tail, Told
+from libs.common.feed.tail import Tail, Told, wanting
 from libs.common.observability.redaction import printable
 from libs.common.storage import StoreUnavailable
 from libs.common.webhooks.metrics import ATTEMPTS
@@ -65,7 +65,8 @@ class Delivery:
             while True:
                 await self._look()
                 await self._skip_what_expired()
-                batch = await self._tools.tail.read(self._position, AT_ONCE, self.subscription.wants)
+                wanted = wanting(self.subscription.owner, self.subscription.outcomes)
+                batch = await self._tools.tail.read(self._position, AT_ONCE, wanted)
                 if batch.told:
                     await self._deliver(batch.told)
                 self._position = batch.next

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from libs.common.feed.positions import Position
 from libs.common.problems import Problem
 from libs.common.storage import ConditionFailed, ObjectStore, StoreUnavailable
-from libs.common.uploads.layout import WEBHOOKS, EntryKey, parse_webhook_key, webhook_key
+from libs.common.uploads.layout import WEBHOOKS, parse_webhook_key, webhook_key
 from libs.common.uploads.ours import walk_ours
 
 log = structlog.get_logger(__name__)
@@ -62,9 +62,6 @@ class Subscription(BaseModel):
             return Position.parse(cursor).cursor
         except Problem as error:
             raise ValueError(error.detail) from None
-
-    def wants(self, key: EntryKey) -> bool:
-        return self.owner in (None, key.owner) and (not self.outcomes or key.outcome in self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ class Subscriptions:
 
     async def _put(self, subscription: Subscription, *, absent: bool = False, match: str = "") -> Held | None:
         new = subscription.model_copy(update={"version": secrets.token_hex(8)})
-        held, key = Held(new, ""), webhook_key(new.id)
+        key = webhook_key(new.id)
         try:
             etag = await self._perm.put(
                 key, new.model_dump_json().encode(), absent=absent, match=match, content_type="application/json"
@@ -127,7 +124,7 @@ class Subscriptions:
         except ConditionFailed:  # perhaps by its own request, sent twice
             again = await self.find(new.id)
             return again if again and again.subscription.version == new.version else None
-        return replace(held, etag=etag)
+        return Held(new, etag)
 
 
 def new_id() -> str:
