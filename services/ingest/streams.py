@@ -99,15 +99,11 @@ class Lasting:
     async def _lines(self, form: "Form", items: Items, item: Item | None) -> AsyncGenerator[bytes, None]:
         drains = self._started(self._drain.begun.wait())
         while item is not None:
-            block = form.item(item)
-            while len(block) < BLOCK:
-                coming = self._started(_next(items))
+            block, coming = form.item(item), self._started(_next(items))
+            await asyncio.sleep(0)
+            while len(block) < BLOCK and coming.done() and (item := coming.result()) is not None:
+                block, coming = block + form.item(item), self._started(_next(items))
                 await asyncio.sleep(0)
-                if not coming.done() or (item := coming.result()) is None:
-                    break
-                block += form.item(item)
-            else:
-                coming = self._started(_next(items))
             yield block
             while self._allowed() and not (coming.done() or drains.done()):
                 within = min(QUIET, self._token_left())

@@ -5,9 +5,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.common.feed.names import Name
+from libs.common.feed.names import NAMES, Name
 from libs.common.files.names import SUBJECT
 from libs.common.webhooks.subscriptions import Held, Trial
+from libs.common.webhooks.targets import MAX_URL
 
 
 class NewWebhook(BaseModel):
@@ -15,8 +16,10 @@ class NewWebhook(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str = Field(max_length=2048, description="https://, of a host on the Internet, unless settings allow others.")
-    outcomes: list[Name] = Field([], max_length=4, description="Only these; empty: all.")
+    url: str = Field(
+        max_length=MAX_URL, description="https://, of a host on the Internet, unless settings allow others."
+    )
+    outcomes: list[Name] = Field([], max_length=len(NAMES), description="Only these; empty: all.")
     owner: str | None = Field(None, pattern=f"^{SUBJECT}$", description="Only outcomes of this owner; null: of all.")
     after: str = Field("now", max_length=200, description="A cursor of the feed to begin with, or `now`.")
 

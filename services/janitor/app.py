@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import structlog
 from fastapi import FastAPI
@@ -111,11 +111,9 @@ def _say(found: list[Finding], duration: float) -> None:
     log.info("swept", findings=len(found), duration=round(duration, 3), **counts)
 
 
-@asynccontextmanager
-async def notifying_too(settings: Settings, buckets: Buckets) -> AsyncIterator[None]:
+def notifying_too(settings: Settings, buckets: Buckets) -> AbstractAsyncContextManager[None]:
     """Post outcomes to webhooks while the context lasts, unless another process is to do it."""
-    async with notifying(settings, buckets.perm) if settings.janitor_notifies else nullcontext():
-        yield
+    return notifying(settings, buckets.perm) if settings.janitor_notifies else nullcontext()
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """Acting on a sweep: nudge the assembler, delete garbage."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import structlog
 
@@ -29,17 +30,22 @@ class Janitor:
     ages: Ages
     watch: Watch = UNWATCHED
     feed_days: int = 7
-    _sweep: list[Sweep] = field(default_factory=list)
+
+    @cached_property
+    def _sweep(self) -> Sweep:
+        return Sweep(self.buckets.temp)
+
+    @cached_property
+    def _tools(self) -> Tools:
+        return Tools(self.buckets, self.bus, self.clock)
 
     async def sweep(
         self, now: float, *, needs: frozenset[Need] = frozenset(Need), dry_run: bool, saw: Saw | None = None
     ) -> list[Finding]:
         """One sweep at `now` (seconds since the epoch by the store's clock); what was found of `needs`, and unless
         `dry_run`, acted on. `saw` is shown every name. Raises StoreUnavailable."""
-        if not self._sweep:
-            self._sweep.append(Sweep(self.buckets.temp))
         found, tally = [], Tally(now)
-        async for swept in self._sweep[0].names(now):
+        async for swept in self._sweep.names(now):
             tally.add(swept)
             if saw:
                 saw(swept)
@@ -50,8 +56,7 @@ class Janitor:
                     if not dry_run:
                         await self._act(finding)
         if Need.GARBAGE in needs:
-            tools = Tools(self.buckets, self.bus, self.clock)
-            async for file in with_leftovers(tools, self._sweep[0].records):
+            async for file in with_leftovers(self._tools, self._sweep.records):
                 finding = Finding(Need.GARBAGE, file, "", 0.0, "bytes in permanent storage that no record names")
                 found.append(finding)
                 if not dry_run:
@@ -66,6 +71,6 @@ class Janitor:
             "needs a look", need=finding.need, file=subject(finding.file), session=finding.session, why=finding.why
         )
         if finding.need is Need.GARBAGE:
-            await tidy(Tools(self.buckets, self.bus, self.clock), finding.file)
+            await tidy(self._tools, finding.file)
         else:
             self.bus.publish(finding.event("/hiper/janitor"))

@@ -7,9 +7,9 @@ import pytest
 
 from libs.common.clock import SystemClock
 from libs.common.fleet.rows import DeviceRow, UploadRow
-from libs.common.fleet.seen import GONE_AFTER
-from libs.common.fleet.store import load, save
-from libs.common.fleet.tables import DEVICES, UPLOADS, Table
+from libs.common.fleet.seen import GONE_AFTER, put_seen
+from libs.common.fleet.store import load
+from libs.common.fleet.tables import DEVICES, UPLOADS
 from libs.common.storage import StoreUnavailable
 from libs.common.uploads.layout import FLEET_DEVICES, FLEET_UPLOADS, FileId, new_seen_key
 from libs.common.uploads.sweeping import store_time
@@ -140,7 +140,7 @@ class TestDevices:
             [DeviceRow("car-1", now, now, "busy")],
             [DeviceRow("car-1", now - 5, 0.0), DeviceRow("car-2", now)],
         ):
-            await save(world.perm, DEVICES, Table(now, rows), replaces="", key=new_seen_key())
+            await put_seen(world.perm, new_seen_key(), now, rows)
         viewing = viewing_of(node)
         await look(world, node, viewing)
         assert (await devices(world))["car-1"] == DeviceRow("car-1", now, now, "busy")
@@ -148,7 +148,7 @@ class TestDevices:
 
     async def test_a_replica_that_is_gone_leaves_what_it_saw_and_no_object(self, world: World, node: Node) -> None:
         now, key = await store_time(world.temp), new_seen_key()
-        await save(world.perm, DEVICES, Table(now, [DeviceRow("car-1", now)]), replaces="", key=key)
+        await put_seen(world.perm, key, now, [DeviceRow("car-1", now)])
         await look(world, node, viewing_of(node))
         assert key in await world.keys()
         await world.clock.sleep(GONE_AFTER + 1)
@@ -159,7 +159,7 @@ class TestDevices:
 
     async def test_nothing_is_deleted_before_it_is_in_the_table(self, world: World, node: Node) -> None:
         now, key = await store_time(world.temp), new_seen_key()
-        await save(world.perm, DEVICES, Table(now, [DeviceRow("car-1", now)]), replaces="", key=key)
+        await put_seen(world.perm, key, now, [DeviceRow("car-1", now)])
         await world.clock.sleep(GONE_AFTER + 1)
         node.hooks.on("put", FLEET_DEVICES, _away)
         with pytest.raises(StoreUnavailable):
@@ -169,7 +169,7 @@ class TestDevices:
     async def test_uploads_count_for_their_device_and_have_its_class(self, world: World, node: Node) -> None:
         now = await store_time(world.temp)
         row = DeviceRow(FILE.owner, now, device_class="truck")
-        await save(world.perm, DEVICES, Table(now, [row]), replaces="", key=new_seen_key())
+        await put_seen(world.perm, new_seen_key(), now, [row])
         await upload_gap(world)
         await look(world, node, viewing_of(node))
         assert (await devices(world))[FILE.owner].uploads_open == 1

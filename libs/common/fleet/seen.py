@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from libs.common.fleet.rows import DeviceRow
-from libs.common.fleet.store import load
+from libs.common.fleet.store import MEDIA_TYPE, load
 from libs.common.fleet.tables import DEVICES, Table, encode
 from libs.common.storage import ObjectStore, walk
 from libs.common.uploads.layout import SEEN, is_seen_key
@@ -26,7 +26,7 @@ async def put_seen(perm: ObjectStore, key: str, at: float, rows: list[DeviceRow]
     """Put what one replica saw in place of what it put before. No other process writes under its key. Raises
     StoreUnavailable."""
     body = await asyncio.to_thread(encode, DEVICES, Table(at, rows))
-    await perm.put(key, body, content_type="application/gzip")
+    await perm.put(key, body, content_type=MEDIA_TYPE)
 
 
 async def collect(perm: ObjectStore) -> list[SeenObject]:

@@ -11,7 +11,7 @@ from libs.common.storage import ConditionFailed, ObjectNotFound, ObjectStore
 
 log = structlog.get_logger(__name__)
 _AT = "at"  # metadata: the store's time of the look, so that a writer need not read the table that it replaces
-_TYPE = "application/gzip"
+MEDIA_TYPE = "application/gzip"
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ async def load(perm: ObjectStore, kind: Kind[R], known: Found[R] | None = None, 
         return Found(found.info.etag, None, issued)
 
 
-async def save(perm: ObjectStore, kind: Kind[R], table: Table[R], *, replaces: str, key: str = "") -> str:
+async def save(perm: ObjectStore, kind: Kind[R], table: Table[R], *, replaces: str) -> str:
     """Put a table in place of the one with the etag `replaces`, or where none is if that is empty; its etag. Raises
     ConditionFailed where another process was faster, and StoreUnavailable."""
     body = await asyncio.to_thread(encode, kind, table)
     metadata = {_AT: repr(table.at)}
-    where = key or kind.key
-    return await perm.put(where, body, absent=not replaces, match=replaces, content_type=_TYPE, metadata=metadata)
+    return await perm.put(
+        kind.key, body, absent=not replaces, match=replaces, content_type=MEDIA_TYPE, metadata=metadata
+    )
 
 
 async def save_newer(perm: ObjectStore, kind: Kind[R], table: Table[R]) -> bool:
