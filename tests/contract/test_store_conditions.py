@@ -12,6 +12,7 @@ from libs.common.storage import (
     FenceExpired,
     ObjectStore,
     PartInfo,
+    StoreUnavailable,
     read,
 )
 from tests.contract.conftest import fresh_bucket
@@ -172,7 +173,10 @@ class TestFences:
                 store.delete("old", fence=fence),
             ]
         )
-        assert [type(result) for result in results] == [FenceExpired] * 4
+        long, *short = [type(result) for result in results]
+        # A store may refuse a request by its head and close the connection, so that its answer is lost on the way.
+        assert long in (FenceExpired, StoreUnavailable)
+        assert short == [FenceExpired] * 3
         assert (await store.fetch("old")).data == b"old"
         assert not (await store.fetch("new")).info
         await store.abort_multipart(UPLOADED, upload)
