@@ -46,8 +46,13 @@ def _seconds_between(earlier: str, later: str) -> float:
 async def _document(response: aiohttp.ClientResponse) -> dict[str, Any]:
     if "json" not in response.headers.get("Content-Type", ""):
         return {}
+    return json_object(await response.read())
+
+
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """Empty where the text is no JSON object."""
     try:
-        document = json.loads(await response.read())
+        document = json.loads(text)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -85,7 +85,7 @@ class HiperClient:
         self._transport = Transport(self._session, self.server, self.tokens, self._limit)
         self._files = Files(self._transport)
         self._feed = Feed(self._transport)
-        self.fleet = Fleet(self._transport, self._retry_for, self._on_retry)
+        self.fleet = Fleet(self._transport, self._patience)
         self.devices = Devices(self._transport, min(CALL_PATIENCE, self._retry_for))
         return self
 

@@ -68,14 +68,13 @@ def ls_devices(as_json: Json = False) -> None:
     device cannot be read.
     """
 
-    table = device_table()
-
     async def work() -> None:
+        console, table = out(), device_table()
         async with client() as hiper:
             async for known in hiper.devices.list():
                 if as_json:
                     print_json(known.model_dump(mode="json"))
-                elif out().is_terminal:
+                elif console.is_terminal:
                     table.add_row(*cells(known))
                 else:
                     say_fields(known)

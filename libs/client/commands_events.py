@@ -1,6 +1,5 @@
 """`hiper events`."""
 
-import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +7,10 @@ from typing import Annotated, Self
 
 import typer
 
-from libs.client.console import client, err, print_json, run
-from libs.client.errors import FeedExpiredError
+from libs.client.console import client, err, flush, out, print_json, run
 from libs.client.models import Outcome, OutcomeKind
-from libs.client.sizes import format_size, printable
+from libs.client.sizes import format_size, printable, when
 
-EXPIRED = 3  # exit code: outcomes between the cursor and the first one that is kept are lost
 NOW = "now"
 
 
@@ -48,41 +45,37 @@ def events(
     place = Place.of(after, cursor_file)
 
     async def work() -> None:
+        in_columns = out().is_terminal
         async with client() as hiper:
             outcomes = hiper.outcomes(after=place.cursor, owner=owner, kinds=kind or (), follow=follow)
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     place.move(outcomes.cursor)
-                    print_json(_document(outcome)) if as_json else _show(outcome)
-                    sys.stdout.flush()
+                    print_json(_document(outcome)) if as_json else _show(outcome, in_columns)
+                    flush()
             place.move(outcomes.cursor)
 
     try:
         run(work)
-    except typer.Exit as error:
-        if isinstance(error.__cause__, FeedExpiredError):
-            raise typer.Exit(EXPIRED) from error
-        raise
     finally:
         place.tell()
 
 
 def _document(outcome: Outcome) -> dict[str, object]:
     """With its cursor, if it has one: the outcomes in the middle of a page have none."""
-    document = outcome.model_dump(mode="json")
-    return document if outcome.cursor else {name: value for name, value in document.items() if name != "cursor"}
+    return outcome.model_dump(mode="json", exclude=None if outcome.cursor else {"cursor"})
 
 
-def _show(outcome: Outcome) -> None:
-    """Columns on a terminal, else fields with tabs between them."""
-    when, size = outcome.time, outcome.size
+def _show(outcome: Outcome, in_columns: bool) -> None:
+    """In columns, or as fields with tabs between them."""
+    size = outcome.size
     name = f"{printable(outcome.owner)}/{printable(outcome.filename)}"
     why = printable(str(outcome.data.get("why", "")))
-    if sys.stdout.isatty():
+    if in_columns:
         shown = "" if size is None else format_size(size)
-        print(f"{when.astimezone():%Y-%m-%d %H:%M:%S}  {outcome.kind:<8}  {shown:>10}  {name}  {why}".rstrip())
+        print(f"{when(outcome.time)}  {outcome.kind:<8}  {shown:>10}  {name}  {why}".rstrip())
     else:
-        print(when.isoformat(), outcome.kind, "" if size is None else size, name, why, sep="\t")
+        print(outcome.time.isoformat(), outcome.kind, "" if size is None else size, name, why, sep="\t")
 
 
 @dataclass(slots=True)

@@ -12,14 +12,12 @@ import typer
 from rich.console import Group
 from rich.live import Live
 
-from libs.client.console import client, out, print_json, print_table, run, screen_console
+from libs.client.console import client, labels_option, out, print_json, print_table, run, screen_console
 from libs.client.errors import HiperError
 from libs.client.fleet import Filters
 from libs.client.top_table import screen, table
 from libs.client.top_view import Row, View, in_trouble_first
 from libs.client.window import together
-from libs.common.files.labels import parse_labels
-from libs.common.problems import Problem
 
 EACH = 1.0  # seconds between two pictures
 QUIT = frozenset(b"q\x04")  # q, Ctrl-D
@@ -47,36 +45,18 @@ def top(
     On a terminal it goes on until `q` or Ctrl-C. Elsewhere it prints one table. With the scope `fleet:read` it shows
     the uploads of all devices, else your own.
     """
-    filters = _filters(owner, status, stuck, prefix, device_class, label)
+    filters = Filters(
+        owner=owner,
+        status=status,
+        stuck=True if stuck else None,
+        prefix=prefix,
+        device_class=device_class,
+        label=labels_option(label),
+    )
     if as_json or not out().is_terminal:
         run(lambda: _once(filters, as_json))
     else:
         run(lambda: _watch(filters))
-
-
-def _filters(
-    owner: str | None,
-    status: Literal["pending", "partial"] | None,
-    stuck: bool,
-    prefix: str,
-    device_class: str | None,
-    label: list[str] | None,
-) -> Filters:
-    filters = Filters(prefix=prefix)
-    if owner:
-        filters["owner"] = owner
-    if status:
-        filters["status"] = status
-    if stuck:
-        filters["stuck"] = True
-    if device_class:
-        filters["device_class"] = device_class
-    if label:
-        try:
-            filters["label"] = parse_labels(label)
-        except Problem as problem:
-            raise typer.BadParameter(problem.detail, param_hint="--label") from problem
-    return filters
 
 
 async def _once(filters: Filters, as_json: bool) -> None:

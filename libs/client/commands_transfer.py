@@ -12,12 +12,10 @@ import typer
 
 from libs.client.bars import Reporter, reporter
 from libs.client.client import CHUNK_SIZE, JOBS, TRANSFER_PATIENCE, HiperClient
-from libs.client.console import client, complain, err, run, say, size_option
+from libs.client.console import client, complain, err, labels_option, run, say, size_option
 from libs.client.errors import HiperError
 from libs.client.models import UploadResult
 from libs.client.sizes import format_size
-from libs.common.files.labels import parse_labels
-from libs.common.problems import Problem
 
 Owner = Annotated[
     str | None,
@@ -85,13 +83,11 @@ def upload(
 
       tar -c logs | hiper upload - --name logs.tar
     """
-    if len(files) > 1:
-        for option, value in (("--name", name), ("--size", size)):
-            if value is not None:
-                raise typer.BadParameter("only for a single FILE", param_hint=option)
+    if len(files) > 1 and name is not None:
+        raise typer.BadParameter("only for a single FILE", param_hint="--name")
     if Path("-") in files and name is None:
         raise typer.BadParameter("needed for standard input", param_hint="--name")
-    labels = _labels(label or [])
+    labels = labels_option(label)
     items = [item for path in files for item in _items(path, name)]
     if size is not None and len(items) != 1:
         raise typer.BadParameter("only for a single FILE", param_hint="--size")
@@ -123,13 +119,6 @@ def _items(path: Path, name: str | None) -> list[_Item]:
         raise typer.BadParameter(f"there is no file in {path}", param_hint="FILE...")
     below = f"{name.rstrip('/')}/" if name else ""
     return [_Item(one, below + one.relative_to(path).as_posix()) for one in files]
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    try:
-        return parse_labels(given)
-    except Problem as problem:
-        raise typer.BadParameter(problem.detail.replace("Hiper-Label", "it"), param_hint="--label") from None
 
 
 @dataclass(slots=True)

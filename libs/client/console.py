@@ -22,6 +22,8 @@ from libs.client.profile import credentials
 from libs.client.proxies import exposure, proxy_for
 from libs.client.retry import Notify
 from libs.client.sizes import parse_size, printable
+from libs.common.files.labels import parse_labels
+from libs.common.problems import Problem
 
 READER_GONE = 141  # exit code: 128 + SIGPIPE
 
@@ -98,7 +100,7 @@ def print_json(value: object) -> None:
 
 def fail(error: Exception) -> NoReturn:
     complain(error)
-    raise typer.Exit(1) from error
+    raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 
 def client(
@@ -130,12 +132,20 @@ def size_option(text: str | None, option: str) -> int | None:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
+def labels_option(given: list[str] | None) -> dict[str, str]:
+    """The labels of all options --label."""
+    try:
+        return parse_labels(given or ())
+    except Problem as problem:
+        raise typer.BadParameter(problem.detail.replace("Hiper-Label", "it"), param_hint="--label") from problem
+
+
 def run(work: Callable[[], Coroutine[Any, Any, ResultT]], interrupted: str = "interrupted") -> ResultT:
-    """Run a command to its end. An error becomes a line and exit code 1; Ctrl-C a line and exit code 130, SIGTERM 143.
-    A reader of stdout that went away ends it without a word, with exit code 141, as SIGPIPE would."""
+    """Run a command to its end. An error becomes a line and its exit code; Ctrl-C a line and exit code 130, SIGTERM
+    143. A reader of stdout that went away ends it without a word, with exit code 141, as SIGPIPE would."""
     try:
         result = interruptible(work, interrupted)
-        _flush()
+        flush()
     except Interrupted as error:
         err().print(interrupted)
         raise typer.Exit(error.code) from None
@@ -147,7 +157,7 @@ def run(work: Callable[[], Coroutine[Any, Any, ResultT]], interrupted: str = "in
     return result
 
 
-def _flush() -> None:
+def flush() -> None:
     """Now, and not at the end of the process, where an error would be a traceback."""
     try:
         if sys.stdout:

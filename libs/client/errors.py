@@ -8,8 +8,10 @@ Retry = Literal["no", "few", "yes"]  # never; a few times only; for as long as p
 class HiperError(Exception):
     """Base of all errors of the client.
 
-    `retry` says whether trying again can help; `retry_after` is how many seconds the server asked to wait."""
+    `retry` says whether trying again can help; `retry_after` is how many seconds the server asked to wait.
+    `exit_code` is that of a command which the error ends."""
 
+    exit_code = 1
     retry: Retry = "no"
     retry_after: float = 0.0
     replaceable = False  # whether an upload with replace=True would get through
@@ -84,8 +86,10 @@ class RejectedError(AnswerError):
 
 
 class FeedExpiredError(AnswerError):
-    """The cursor is older than the outcomes that the server keeps. `oldest` is that of the first one that is kept."""
+    """The cursor is older than the outcomes that the server keeps. `oldest` is that of the first one that is kept:
+    the outcomes between the two are lost."""
 
+    exit_code = 3
     oldest = ""
 
 

@@ -3,31 +3,23 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 
-from pydantic import BaseModel, ConfigDict
-
 from libs.client.events import ServerEvent
-from libs.client.failures import translated
-from libs.client.following import Follower
-from libs.client.models import Outcome
+from libs.client.following import Follower, of_all, up_to_present
+from libs.client.models import Outcome, Record
 from libs.client.retry import Patience
 from libs.client.transport import Answer, Request, Transport
 
 PAGE = 1000  # events in one answer
-SCOPE = "fleet:read"
 
 
-class _Page(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class _Page(Record):
     events: list[Outcome]
     next: str
     more: bool
 
 
-class _Told(BaseModel):
+class _Told(Record):
     """A line of a stream. Without an event it only says how far the feed was read."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     cursor: str
     event: Outcome | None = None
@@ -71,27 +63,15 @@ class Feed:
     def read(self, query: dict[str, str], patience: Patience) -> Outcomes:
         """Every outcome up to the present."""
         place = _Place(query)
-        return Outcomes(place, self._of_all(self._pages(place, patience), patience))
+        return self._outcomes(place, up_to_present(self._transport, place, patience), patience)
 
     def follow(self, query: dict[str, str], patience: Patience) -> Outcomes:
         """The same, then each later one, for ever."""
         place = _Place(query)
-        return Outcomes(place, self._of_all(Follower(self._transport, place, patience).run(), patience))
+        return self._outcomes(place, Follower(self._transport, place, patience).run(), patience)
 
-    async def _of_all(self, items: AsyncGenerator[Outcome, None], patience: Patience) -> AsyncGenerator[Outcome, None]:
-        """With the outcomes of all devices, if the client may have them."""
-        await self._transport.ask_for_scope(SCOPE, patience)
-        async with aclosing(items):
-            async for item in items:
-                yield item
-
-    async def _pages(self, place: "_Place", patience: Patience) -> AsyncGenerator[Outcome, None]:
-        while not place.is_present:
-            answer = await self._transport.call(place.request(), patience)
-            with translated(self._transport.server):
-                outcomes = place.take_answer(answer)
-            for outcome in outcomes:
-                yield outcome
+    def _outcomes(self, place: "_Place", items: AsyncGenerator[Outcome, None], patience: Patience) -> Outcomes:
+        return Outcomes(place, of_all(self._transport, items, patience))
 
 
 def feed_query(after: str | None, owner: str | None, kinds: Iterable[str]) -> dict[str, str]:

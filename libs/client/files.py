@@ -1,7 +1,7 @@
 """The routes under /files and /upload, as typed calls."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from libs.client.errors import GatewayError, HiperError, NotFoundError, PreconditionError, ServerAwayError
 from libs.client.events import ServerEvent
@@ -12,6 +12,7 @@ from libs.client.retry import Patience
 from libs.client.transport import CHUNK_TIMEOUT, Answer, Request, Transport
 from libs.client.wire import content_range, digest_field, parse_digest_field
 from libs.common.files.extents import Extent
+from libs.common.files.labels import join_labels
 
 SOON = 3  # looks at a file that is about to be complete, before one that waits
 PAGE = 1000  # entries in one page of a listing
@@ -29,7 +30,7 @@ class Chunk:
     content_type: str
     session: str | None
     whole: bytes | None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str]
 
     def headers(self) -> dict[str, str]:
         pin = {"If-Match": f'"{self.session}"'} if self.session else {"If-None-Match": "*"}
@@ -45,8 +46,7 @@ class Chunk:
 
     def _labels(self) -> dict[str, str]:
         """Only the chunk that opens the upload tells them."""
-        pairs = [f"{key}={value}" for key, value in self.labels.items()]
-        return {"Hiper-Label": ", ".join(pairs)} if pairs else {}
+        return {"Hiper-Label": join_labels(self.labels)} if self.labels else {}
 
 
 class _FileStatus:

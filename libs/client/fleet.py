@@ -1,26 +1,23 @@
 """The uploads in progress of all devices, or of one: GET /uploads."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import unicodedata
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Literal, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict
-
 from libs.client.events import ServerEvent
-from libs.client.failures import translated
-from libs.client.following import Follower
+from libs.client.following import Follower, of_all, up_to_present
+from libs.client.models import Record
 from libs.client.models_fleet import FleetChange, UploadEntry
-from libs.client.retry import Notify, Patience
+from libs.client.retry import Patience
 from libs.client.transport import Answer, Request, Transport
+from libs.common.files.labels import join_labels
 
 PAGE = 1000  # uploads in one answer
-SCOPE = "fleet:read"
 
 
-class _Page(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class _Page(Record):
     uploads: list[UploadEntry]
     next: str | None
     version: str
@@ -29,59 +26,48 @@ class _Page(BaseModel):
 
 
 class Filters(TypedDict, total=False):
-    """Which uploads. `stuck`: only those that are, or are not; `label`: only those that have all of these."""
+    """Which uploads. `stuck`: only those that are, or are not; `label`: only those that have all of these. A filter
+    that is None or empty does not count."""
 
-    owner: str
-    status: Literal["pending", "partial"]
-    stuck: bool
-    prefix: str
-    device_class: str
-    label: Mapping[str, str]
+    owner: str | None
+    status: Literal["pending", "partial"] | None
+    stuck: bool | None
+    prefix: str | None
+    device_class: str | None
+    label: Mapping[str, str] | None
 
 
 class Fleet:
     """The route /uploads. With the scope `fleet:read` it shows the uploads of all devices, else one's own.
 
-    `retry_for`: seconds that a call goes on trying while the server is away."""
+    `patience`: how long a call goes on trying while the server is away."""
 
-    def __init__(self, transport: Transport, retry_for: float, notify: Notify | None = None) -> None:
+    def __init__(self, transport: Transport, patience: Callable[[], Patience]) -> None:
         self._transport = transport
-        self._retry_for = retry_for
-        self._notify = notify
+        self._patience = patience
 
     async def list(self, **filters: Unpack[Filters]) -> AsyncGenerator[UploadEntry, None]:
         """The uploads in progress, in the order of owners and names."""
         place, patience = _Place(_query_of(filters)), self._patience()
-        await self._transport.ask_for_scope(SCOPE, patience)
-        while not place.is_present:
-            answer = await self._transport.call(place.request(), patience)
-            with translated(self._transport.server):
-                changes = place.take_answer(answer)
-            for change in changes:
+        changes = of_all(self._transport, up_to_present(self._transport, place, patience), patience)
+        async with aclosing(changes):
+            async for change in changes:
                 if change.upload:
                     yield change.upload
 
-    async def watch(self, **filters: Unpack[Filters]) -> AsyncGenerator[FleetChange, None]:
+    def watch(self, **filters: Unpack[Filters]) -> AsyncGenerator[FleetChange, None]:
         """The same, then each change, without an end; now and then the whole list again."""
-        patience = self._patience()
-        await self._transport.ask_for_scope(SCOPE, patience)
-        changes = Follower(self._transport, _Place(_query_of(filters)), patience).run()
-        async with aclosing(changes):
-            async for change in changes:
-                yield change
-
-    def _patience(self) -> Patience:
-        return Patience(self._retry_for, notify=self._notify)
+        place, patience = _Place(_query_of(filters)), self._patience()
+        return of_all(self._transport, Follower(self._transport, place, patience).run(), patience)
 
 
 def _query_of(filters: "Filters") -> dict[str, str]:
     given = dict(filters)
-    if "stuck" in filters:
+    given["prefix"] = unicodedata.normalize("NFC", filters.get("prefix") or "")
+    given["label"] = join_labels(filters.get("label") or {})
+    given["class"] = given.pop("device_class", None)
+    if filters.get("stuck") is not None:
         given["stuck"] = str(filters["stuck"]).lower()
-    if "label" in filters:
-        given["label"] = ",".join(f"{key}={value}" for key, value in filters["label"].items())
-    if "device_class" in filters:
-        given["class"] = given.pop("device_class")
     return {name: str(value) for name, value in given.items() if value}
 
 

@@ -1,12 +1,12 @@
 """Hearing of each change of something: by a stream, or by requests that wait where a stream does not come through."""
 
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from libs.client.answer_errors import answer_error
+from libs.client.answers import json_object
 from libs.client.errors import AnswerError, HiperError, ServerAwayError, SilentServerError
 from libs.client.events import MEDIA_TYPE, EventParser, ServerEvent
 from libs.client.failures import translated
@@ -17,6 +17,7 @@ SILENCE = 25.0  # seconds without a word that a stream may last: the server says
 WAIT = 30  # seconds that a request waits for a change
 FIRST_POLL = 0.05  # seconds between two requests to a server that does not wait; doubles
 LONGEST_POLL = 1.0  # seconds
+SCOPE = "fleet:read"  # of what belongs to all devices
 PROBLEM = "problem"  # the kind of the event that ends a stream with a problem document
 
 ItemT = TypeVar("ItemT")
@@ -45,6 +46,28 @@ class Resource(Protocol[ItemT_co]):
     def take_answer(self, answer: Answer) -> Sequence[ItemT_co]:
         """What an answer brings that is no stream. Raises ValidationError."""
         ...
+
+
+async def up_to_present(
+    transport: Transport, resource: Resource[ItemT], patience: Patience
+) -> AsyncGenerator[ItemT, None]:
+    """Everything up to the present, by plain requests. Raises HiperError where no attempt helps, or patience ends."""
+    while not resource.is_present:
+        answer = await transport.call(resource.request(), patience)
+        with translated(transport.server):
+            items = resource.take_answer(answer)
+        for item in items:
+            yield item
+
+
+async def of_all(
+    transport: Transport, items: AsyncGenerator[ItemT, None], patience: Patience
+) -> AsyncGenerator[ItemT, None]:
+    """The items of all devices, if the client may have them; else those of its own."""
+    await transport.ask_for_scope(SCOPE, patience)
+    async with aclosing(items):
+        async for item in items:
+            yield item
 
 
 class Follower(Generic[ItemT]):
@@ -143,10 +166,6 @@ class Follower(Generic[ItemT]):
 
 def _problem(data: str) -> AnswerError:
     """The error that ends a stream."""
-    try:
-        found: Any = json.loads(data)
-    except ValueError:
-        found = None
-    document: dict[str, Any] = found if isinstance(found, dict) else {}
+    document = json_object(data)
     status = document.get("status")
     return answer_error(status if isinstance(status, int) else 500, "at the end of a stream", document)

@@ -30,11 +30,13 @@ _KINDS = {
 Session = Annotated[str | None, AfterValidator(lambda session: session or None)]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """A document of the server. An error does not show what was in it."""
+
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
-class Status(_Record):
+class Status(Record):
     """How far a file is. `session` names the upload. `total_size` is None until the device has told it. A server of
     0.1 leaves some fields out: they are None."""
 
@@ -74,7 +76,7 @@ class Status(_Record):
         return self.next_expected_byte if self.total_size is None else self.total_size
 
 
-class ChunkAnswer(_Record):
+class ChunkAnswer(Record):
     """The answer to a chunk: it is durable."""
 
     filename: str
@@ -85,7 +87,7 @@ class ChunkAnswer(_Record):
     session: Session = None
 
 
-class FileEntry(_Record):
+class FileEntry(Record):
     """One line of a listing."""
 
     filename: str
@@ -96,7 +98,7 @@ class FileEntry(_Record):
     labels: dict[str, str] | None = None
 
 
-class Outcome(_Record):
+class Outcome(Record):
     """What became of a file, as a CloudEvent. `cursor`: where to go on in the feed so that nothing after this outcome
     is missed; a few before it may come again, with their `id`."""
 
@@ -129,14 +131,14 @@ class Outcome(_Record):
         return size if isinstance(size, int) else None
 
 
-class Device(_Record):
+class Device(Record):
     device_id: str
     scopes: list[str]
     created_at: datetime | None = None
     device_class: str = "default"
 
 
-class Refusal(_Record):
+class Refusal(Record):
     """When and why the server last refused a request of a device."""
 
     when: datetime
@@ -161,7 +163,7 @@ class NewDevice(Device):
     client_secret: str = Field(repr=False)
 
 
-class PurgedFile(_Record):
+class PurgedFile(Record):
     """What a purge deletes, or would delete. `size`: of the whole file, in bytes; None while it is not known."""
 
     filename: str
@@ -169,23 +171,23 @@ class PurgedFile(_Record):
     size: int | None
 
 
-class PurgePage(_Record):
+class PurgePage(Record):
     files: list[PurgedFile]
     next: str | None = None
 
 
-class FilePage(_Record):
+class FilePage(Record):
     files: list[FileEntry]
     next: str | None = None
 
 
-class RevocationResult(_Record):
+class RevocationResult(Record):
     """What became of a call that revokes devices."""
 
     unknown: list[str]
 
 
-class DevicePage(_Record):
+class DevicePage(Record):
     devices: list[ListedDevice]
     damaged: list[str] = []
     next: str | None = None

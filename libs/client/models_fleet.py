@@ -3,14 +3,16 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from libs.client.models import Record
 
 
-class UploadEntry(BaseModel):
+class UploadEntry(Record):
     """An upload in progress. `rate` in bytes per second; `total_size` is None until the device has told it. `stuck`:
     nothing came for long, although something is due."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     filename: str
     owner: str
@@ -28,14 +30,12 @@ class UploadEntry(BaseModel):
     device_class: str | None = Field(None, alias="class")
 
 
-class FleetChange(BaseModel):
+class FleetChange(Record):
     """`list`: a list begins; what was shown before and does not come again until the `bookmark` behind it is over.
     `listed`, `added`, `changed`, `removed`: of one upload. A `bookmark` comes now and then after that too.
 
     `as_of`, of `list` and `bookmark`: when the janitor looked at all uploads last; None: never. `live`: whether what
     came since is heard of, within about a second."""
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     change: Literal["list", "listed", "added", "changed", "removed", "bookmark"]
     upload: UploadEntry | None = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from libs.client.errors import HiperError, NotFoundError, PreconditionError, RejectedError, SourceChangedError
 from libs.client.files import Files
@@ -33,10 +33,10 @@ class Order:
     jobs: int
     slots: asyncio.Semaphore
     report: Progress
-    labels: Mapping[str, str] = field(default_factory=dict)
-    size: int | None = None
-    replace: bool = False
-    wait: bool = True
+    labels: Mapping[str, str]
+    size: int | None
+    replace: bool
+    wait: bool
 
 
 class Sender:

@@ -56,7 +56,7 @@ def _cells(row: Row, now: float, name: int | None) -> list[RenderableType]:
     owner, filename = printable(upload.owner), printable(upload.filename)
     total, received = upload.total_size, upload.received_bytes
     return [
-        Text(owner if name is None or cell_len(owner) <= OWNER else set_cell_size(owner, OWNER - 1) + "…"),
+        Text(owner if name is None else _begin_of(owner, OWNER)),
         Text(filename if name is None else _end_of(filename, name)),
         _bar(received, total, name is None),
         Text(f"{100 * received // total} %" if total else "?"),
@@ -113,8 +113,11 @@ def _age(view: View) -> str:
 
 
 def _line(text: str, width: int, style: str) -> Text:
-    text = printable(text)
-    return Text(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", style, no_wrap=True)
+    return Text(_begin_of(printable(text), width), style, no_wrap=True)
+
+
+def _begin_of(text: str, cells: int) -> str:
+    return text if cell_len(text) <= cells else set_cell_size(text, cells - 1) + "…"
 
 
 def _end_of(name: str, cells: int) -> str:

@@ -28,7 +28,7 @@ class Upload:
     hashing: Hashing
     digest: "asyncio.Task[bytes]"  # SHA-256 of the whole, being computed by `hashing`
     report: Progress
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str]
     session: str | None = None
     declared: bool = False  # whether the digest reached the server, in this session
     acked: Extents = field(default_factory=Extents)

@@ -23,11 +23,13 @@ def error(status: int, code: str, message: str = "") -> bytes:
 
 @dataclass
 class Script:
-    """What to answer to one request after the other, and the requests that came: the request line and the body."""
+    """What to answer to one request after the other, and the requests that came: the request line, the
+    header (names in lower case) and the body."""
 
     answers: list[bytes]
     endpoint: str = ""
     requests: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     pause: float = 0.0  # seconds before each answer
     connections: int = 0
@@ -37,8 +39,9 @@ class Script:
         try:
             while self.answers and (head := await reader.readuntil(b"\r\n\r\n")):
                 lines = head.decode().splitlines()
-                length = next((int(x.split(":")[1]) for x in lines if x.lower().startswith("content-length")), 0)
-                self.bodies.append(await reader.readexactly(length))
+                header = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines[1:] if x)}
+                self.bodies.append(await reader.readexactly(int(header.get("content-length", 0))))
+                self.headers.append(header)
                 self.requests.append(lines[0].removesuffix(" HTTP/1.1"))
                 said = self.answers.pop(0)
                 await asyncio.sleep(self.pause)

@@ -30,9 +30,14 @@ def parse_labels(fields: Iterable[str]) -> dict[str, str]:
     return labels
 
 
+def join_labels(labels: Mapping[str, str]) -> str:
+    """One field that parse_labels reads; empty where there are none."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
 def to_metadata(labels: Mapping[str, str]) -> dict[str, str]:
     """As metadata of an object, in one entry: proxies before a store drop header fields with dots in their names."""
-    return {_METADATA: ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
+    return {_METADATA: join_labels(labels)} if labels else {}
 
 
 def from_metadata(metadata: Mapping[str, str]) -> dict[str, str]:

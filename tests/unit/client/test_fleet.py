@@ -91,6 +91,13 @@ async def test_filters_choose_and_pages_join(client: HiperClient, monkeypatch: p
         await listed(client, device_class="No Class")
 
 
+async def test_a_prefix_finds_the_names_that_it_begins_in_either_form_of_unicode(client: HiperClient) -> None:
+    composed, decomposed = "S\u00fcd/", "Su\u0308d/"
+    await begin(client, f"{decomposed}a")
+    await eventually(client, [f"{composed}a"], prefix=composed)
+    assert [each.filename for each in await listed(client, prefix=decomposed)] == [f"{composed}a"]
+
+
 Check = Callable[[View], bool]
 
 

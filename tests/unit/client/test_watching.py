@@ -62,5 +62,6 @@ async def test_an_upload_waits_for_its_completion_by_one_request_after_some_quic
     ):
         result = await client.upload(payload, "f")
     assert (result.status, result.sha256) == ("complete", hashlib.sha256(payload).hexdigest())
+    assert [header.get("prefer") for header in script.headers] == [None] * 6 + ["wait=30"]
     assert script.requests[-1] == "GET /files/f/status?after=v0"
     assert len(script.requests) == 7
