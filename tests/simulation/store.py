@@ -1,5 +1,6 @@
 """ObjectStore as one process has it: latencies, failures, time-outs, and its own death at every call."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -227,9 +228,7 @@ class SimStore:
             return await self._go_wrong(plan, f"{method} {key}", effect, fence)
         try:
             self._accept(fence)
-            if plan.slow:
-                await loop.sleep(plan.slow * DELAY)
-            result = effect()
+            result = await self._later(plan.slow * DELAY, effect) if plan.slow else effect()
             if plan.twice and not once:
                 self._site.say("(sent twice)", method, key)
                 self._accept(fence)
@@ -242,6 +241,16 @@ class SimStore:
             self._site.say(method, key, about, "->", _brief(result))
         await loop.sleep(plan.back)
         return result
+
+    def _later(self, delay: float, effect: Callable[[], T]) -> "asyncio.Future[T]":
+        """The effect of a request that the store accepted: it comes, though the process may pause or die meanwhile."""
+        loop, outside = self._process.loop, self._site.outside
+
+        async def take_effect() -> T:
+            await loop.sleep(delay)
+            return effect()
+
+        return asyncio.shield(loop.create_task(take_effect(), context=outside.context))
 
     def _accept(self, fence: Fence | None) -> None:
         if fence is not None and self._site.node_time(self._process.loop.now) > fence.issued + LEASE:
