@@ -17,11 +17,15 @@ from tests.unit.test_http1 import Connection, build, serving
 BODIES = 12  # one behind the other on a connection
 CUTS = (1, 7, 4096, 70_000, 300_000)  # bytes
 SIZES = (0, 1, 9, 1000, 65_536, 65_545, 300_000)  # bytes
+HEAD = b"POST /%b HTTP/1.1\r\nHost: x\r\n"
+LIKE_A_REQUEST = HEAD % b"count" + b"Content-Length: 0\r\n\r\n"
+WITH_LENGTH = b"Content-Length: %d\r\n\r\n%b" % (len(LIKE_A_REQUEST), LIKE_A_REQUEST)
+IN_CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(LIKE_A_REQUEST), LIKE_A_REQUEST)
 
 
 @asynccontextmanager
-async def connected(rng: random.Random) -> AsyncIterator[Connection]:
-    """To a server whose POST /digest takes the blocks of a body slowly or at once."""
+async def connected(rng: random.Random, slow: float = 0.3) -> AsyncIterator[Connection]:
+    """To a server whose POST /digest takes this share of a body's blocks slowly, and the others at once."""
     settings = plain_settings()
     app = build(settings)
 
@@ -30,7 +34,7 @@ async def connected(rng: random.Random) -> AsyncIterator[Connection]:
         done = hashlib.sha256()
         async for block in request.stream():
             done.update(block)
-            if rng.random() < 0.3:
+            if rng.random() < slow:
                 await asyncio.sleep(0.005)
         return PlainTextResponse(done.hexdigest())
 
@@ -73,6 +77,35 @@ async def sent(connection: Connection, parts: list[bytes]) -> None:
     for part in parts:
         await connection.send(part)
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("form", [WITH_LENGTH, IN_CHUNKS], ids=["with length", "in chunks"])
+@pytest.mark.parametrize("path", [b"digest", b"refused"])
+async def test_a_body_ends_where_its_head_says_wherever_the_segments_are_cut(
+    form: bytes, path: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the body of a request that is answered before its body is read. The next request follows at once, and the
+    bodies look like requests, so a border that is one byte wrong gives other answers."""
+    heard = asyncio.Queue[int]()  # bytes of each segment
+    original = MessageProtocol.data_received
+
+    def data_received(protocol: MessageProtocol, data: bytes) -> None:
+        heard.put_nowait(len(data))
+        original(protocol, data)
+
+    monkeypatch.setattr(MessageProtocol, "data_received", data_received)
+    wire = HEAD % path + form + HEAD % b"digest" + form
+    digest = hashlib.sha256(LIKE_A_REQUEST).hexdigest().encode()
+    async with connected(random.Random(0), slow=0) as connection, asyncio.timeout(30):
+        for cut in range(1, len(wire) + 1):
+            for segment in (wire[:cut], wire[cut:]):
+                await connection.send(segment)
+                unheard = len(segment)
+                while unheard:
+                    unheard -= await heard.get()
+            status, body = await connection.answer()
+            assert status == 404 if path == b"refused" else (status, body) == (200, digest)
+            assert await connection.answer() == (200, digest)
 
 
 async def test_a_block_that_comes_alone_is_not_copied_and_crumbs_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
