@@ -49,12 +49,10 @@ class View:
     def has_gap_before(self, extent: Extent, held: Held, now: float) -> bool:
         """Whether a chunk begins beyond what this replica knows to be stored, or stores at this moment: then another
         replica may have stored what lies between. Asked for again a lease after a listing that found nothing."""
-        if now - held.gap_listed_at < LEASE:
+        if held.durable.prefix_end() >= extent.start or now - held.gap_listed_at < LEASE:
             return False
-        end = held.durable.prefix_end()
-        for flying in sorted(self.in_flight):
-            end = max(end, flying.end) if flying.start <= end and flying != extent else end
-        return extent.start > end
+        known = Extents([*held.durable, *self.in_flight])
+        return known.prefix_end() < extent.start
 
     def show(self, changed: Look) -> None:
         """The record as this replica has just written it, unless the view is of another upload by now."""

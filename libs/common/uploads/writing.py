@@ -309,11 +309,8 @@ class _Request:
         return changed
 
     async def _sources(self, record: Record) -> list[Source]:
-        """What is stored already of the chunk's bytes. Where it begins beyond the known prefix, another replica
-        may have stored what lies between: the part is listed."""
+        """What is stored already of the chunk's bytes."""
         held, extent = self._held, self._chunk.extent
-        if self._view.has_gap_before(extent, held, self._tools.clock.monotonic()):
-            await self._list_gap(record)
         found: list[Source] = []
         if held.durable.missing(extent) != [extent] and extent.length:
             found = runs_of(self._tools.buckets, record)
@@ -330,7 +327,7 @@ class _Request:
 
     async def _list_gap(self, record: Record) -> None:
         """Learn what other replicas stored behind the known prefix, part by part for as long as it grows. From then on
-        this replica hears of it."""
+        this replica hears of it. Asked for after the chunk is stored: by then the news of the one before has come."""
         held, size = self._held, record.part_size
         began = end = held.durable.prefix_end()
         while end < self._chunk.extent.start:
@@ -372,7 +369,10 @@ class _Request:
         """Answer on a look within its lease that was taken, or confirmed, after the bytes were durable."""
         view, extent = self._view, self._chunk.extent
         if view.held.session == record.session:
-            view.held.durable.add(extent)
+            self._held = view.held
+            self._held.durable.add(extent)
+            if view.has_gap_before(extent, self._held, self._tools.clock.monotonic()):
+                await self._list_gap(record)
         if record.total_size is None:
             view.doubt()  # another replica may have been told an end that lies before these bytes
         for _ in range(_TRIES):
