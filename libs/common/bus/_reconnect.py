@@ -7,11 +7,12 @@ declares what has been deleted meanwhile.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 SHORTEST_DELAY = 0.2  # seconds; doubles with each failure in a row
 LONGEST_DELAY = 5.0  # seconds
+CANCEL_AGAIN = 4.0  # seconds; longer than closing a connection takes
 STEADY = 10.0  # seconds that a session must last for its end to count as a first failure
 
 
@@ -49,6 +50,14 @@ async def keep(
         with suppress(TimeoutError):
             async with asyncio.timeout(_delay(failures)):
                 await stopping.wait()
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks until all have ended: aiormq 7.2 loses a cancellation that meets an answer of the broker."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN)
 
 
 async def either(first: asyncio.Event, second: asyncio.Event) -> None:

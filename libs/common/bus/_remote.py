@@ -13,7 +13,7 @@ from libs.common.bus._ears import Ear, Ears
 from libs.common.bus._intake import Delivery, Intake
 from libs.common.bus._metrics import DROPPED, LINKS_DOWN, PUBLISHED
 from libs.common.bus._outbox import Letter, Outbox
-from libs.common.bus._reconnect import ConnectionLost, either, keep
+from libs.common.bus._reconnect import ConnectionLost, either, end, keep
 from libs.common.bus._subscriptions import Subscriptions
 from libs.common.bus._tracing import carrying, publishing
 from libs.common.bus.events import Event, owner_key, routing_key
@@ -133,10 +133,7 @@ class RemoteBus:
                 async with asyncio.timeout_at(deadline):
                     await self._outbox.empty()
         self._closed.set()
-        if tasks := [task for task in (self._publisher, self._hearing) if task is not None]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        await end([task for task in (self._publisher, self._hearing) if task is not None])
         if left := len(self._outbox):
             log.warning("closed with unpublished events, which the sweep makes up for", events=left)
             self._outbox.discard()
@@ -151,9 +148,7 @@ class RemoteBus:
             try:
                 await self._outbox.send_all(link.send)
             finally:
-                for watch in watches:
-                    watch.cancel()
-                await asyncio.wait(watches)
+                await end(watches)
 
     async def _interrupt_when_lost(self, link: Link) -> None:
         await link.lost.wait()
