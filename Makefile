@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+# How many processes share the tests. They mostly wait, so that more than one for each core is right.
+WORKERS ?= 3
 BENCH_ARGS ?=
 # Of the simulation: one history to read, or many to go through.
 SEED ?= 0
@@ -17,7 +19,7 @@ run: $(VENV)/run.stamp
 	$(BIN)/hiper serve
 
 test: $(VENV)/dev.stamp lint
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)

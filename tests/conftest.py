@@ -2,11 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.backends import (
     MinioServer,
@@ -17,6 +19,7 @@ from tests.backends import (
     rabbitmq_server,
     versitygw_server,
 )
+from tests.machine import share_of
 from tests.nginx import whole_requests
 
 REQUIRED = os.environ.get("E2E") == "required"
@@ -67,6 +70,27 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory, bare_versitygw: Versityg
     """It gets whole requests only, from an nginx before it."""
     with whole_requests(bare_versitygw.endpoint, tmp_path_factory.mktemp("nginx")) as port:
         yield replace(bare_versitygw, endpoint=f"127.0.0.1:{port}")
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Processes share the tests file by file. Those of tests/deploy stay together: they build the image once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/deploy" if file.startswith("tests/deploy/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What installs the chart runs alone: beside a test of load, a cluster is not ready in time."""
+    folder = item.config.rootpath / ".pytest_cache"
+    folder.mkdir(exist_ok=True)
+    with share_of(folder, alone="namespace" in getattr(item, "fixturenames", ())):
+        return (yield)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

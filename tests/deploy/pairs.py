@@ -17,7 +17,7 @@ def pairwise(switches: Mapping[str, Sequence[str]]) -> list[Row]:
     }
     rows = []
     while wanted:
-        row = dict(min(wanted, key=sorted))
+        row = dict(min(map(sorted, wanted)))
         for switch in switches:
             if switch not in row:
                 row = max(({**row, switch: at} for at in switches[switch]), key=lambda r: len(wanted & _pairs(r)))
