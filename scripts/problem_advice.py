@@ -44,7 +44,8 @@ ADVICE: dict[Kind, str] = {
     "large: give up.",
     Kind.RANGE_NOT_SATISFIABLE: "Nothing of that range is there: ask for the status.",
     Kind.TOO_MANY_REQUESTS: f"{_AGAIN} after `Retry-After`: the device is over its share ([limits](limits.md)), "
-    "or, at `/token`, too many wrong secrets came from its address.",
+    "or, at `/token`, too many wrong secrets came from its address. Where `limit` is `streams`: too many streams "
+    "and waits are open; end one, or ask without waiting.",
     Kind.TOO_MANY_UPLOADS: "Finish an upload that is open, or cancel it; then send the chunk again.",
     Kind.HEADERS_TOO_LARGE: f"{_STOP}: fewer and shorter headers, a shorter filename.",
     Kind.INTERNAL: f"{_AGAIN}, 3 times at most; then tell the operator the `X-Request-Id`.",

@@ -184,7 +184,8 @@ class Settings(BaseSettings):
         60,
         ge=0,
         description="Between two sweeps for GET /uploads and GET /devices, which show what the last one saw. They are "
-        "rarer where they would take more than a tenth of the janitor's time. 0: there are none.",
+        "rarer where they would take more than a tenth of the janitor's time. 0: there are none, and complete "
+        "files are not compared with the feed once a FLEET_COUNT_INTERVAL.",
     )
     fleet_count_interval: float = Field(
         86400,
