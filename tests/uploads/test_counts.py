@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from libs.common.bus.events import ChunkReceived, FileCompleted
+from libs.common.bus.events import ChunkReceived, ChunkReceivedData, FileCompleted
 from libs.common.files.extents import Extent
 from libs.common.storage import LEASE
 from libs.common.uploads.sweeping import store_time
@@ -132,6 +132,26 @@ async def alternate(nodes: list[Node]) -> None:
 async def test_two_replicas_without_affinity_hear_of_each_others_chunks(world: World) -> None:
     """The first chunk that begins beyond what a replica knows to be stored costs it a listing. Then it listens."""
     nodes = [world.node(), world.node()]
+    await alternate(nodes)
+    for node in nodes:
+        assert node.hooks.count("list", "chunks/") <= 2
+
+
+async def test_news_that_comes_while_a_chunk_is_stored_spares_its_listing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk often reaches the other replica before the event of the chunk before it."""
+    late: list[tuple[Views, ChunkReceivedData]] = []
+    hear = Views.hear
+    monkeypatch.setattr(Views, "hear", lambda views, chunk: late.append((views, chunk)))
+
+    async def arrive() -> None:
+        while late:
+            hear(*late.pop(0))
+
+    nodes = [world.node(), world.node()]
+    for node in nodes:
+        node.hooks.on("put", "chunks/", arrive, times=10)
     await alternate(nodes)
     for node in nodes:
         assert node.hooks.count("list", "chunks/") <= 2
