@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -78,6 +79,15 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "tests/deploy" if file.startswith("tests/deploy/") else file
+
+    def add_node_collection(self, node: Any, collection: list[str]) -> None:
+        """The operations of a schema share the name of one test. Of equal names, one alone would run."""
+        seen: Counter[str] = Counter()
+        numbered = []
+        for name in collection:
+            seen[name] += 1
+            numbered.append(f"{name}#{seen[name]}")
+        super().add_node_collection(node, numbered)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
